@@ -1,0 +1,62 @@
+# The menu: `make` prints it. Every target is one line that a person could type.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+COMPOSE := docker compose -f compose.yml -f compose.autotrain.yml
+
+.PHONY: help
+help:  ## Print this menu
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+$(VENV)/.stamp: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q uv && $(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock || $(BIN)/pip install -q -r requirements.lock
+	$(BIN)/pip install -q --no-deps -e .
+	touch $@
+
+## Use it
+.PHONY: run up clean-data
+run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (about a minute)
+	@$(BIN)/tidewheel demo
+
+up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)
+	@$(BIN)/tidewheel up $(ARGS)
+
+clean-data:  ## Remove ./data: candles, models, ledger
+	rm -rf data
+
+## Work on it
+.PHONY: test check bench
+test: $(VENV)/.stamp  ## Set up, then run the tests
+	@$(BIN)/python -m pytest -n 2
+
+check: $(VENV)/.stamp  ## Format, lint, types and import rules
+	@$(BIN)/ruff format --check libs services tests
+	@$(BIN)/ruff check libs services tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: $(VENV)/.stamp  ## Print our speed beside the peers'
+	@$(BIN)/python -m benchmarks
+
+## Containers
+.PHONY: build compose-up autotrain logs ps down
+build:  ## Build the image
+	$(COMPOSE) build
+
+compose-up:  ## Start the serving stack
+	docker compose up -d
+
+autotrain:  ## Start the serving and training stack
+	$(COMPOSE) up -d
+
+logs:  ## Follow the containers' logs
+	$(COMPOSE) logs -f
+
+ps:  ## List the containers
+	$(COMPOSE) ps
+
+down:  ## Stop the containers; volumes stay
+	$(COMPOSE) down

@@ -1,0 +1,1 @@
+"""Tidewheel: the model loop of a trading desk."""

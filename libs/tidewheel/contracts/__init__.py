@@ -1,0 +1,1 @@
+"""What crosses a boundary: keys, times, states, messages, routes, scopes, verdicts and errors."""

@@ -1,0 +1,73 @@
+"""Names of streams, and the one function that turns a name into a path part."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import quote, unquote
+
+from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.times import step_millis
+
+_EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
+_MAX_SYMBOL = 80
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class StreamKey:
+    """One series of candles, written `binance:BTC/USDT:1m`.
+
+    The symbol is ccxt's unified one and may itself hold colons (`BTC/USDT:USDT`).
+    """
+
+    exchange: str
+    symbol: str
+    timeframe: str
+
+    def __post_init__(self) -> None:
+        if not _EXCHANGE.fullmatch(self.exchange):
+            raise BadInput(f"exchange {self.exchange!r} is not a ccxt exchange id, such as binance")
+        if not self.symbol or len(self.symbol) > _MAX_SYMBOL or not self.symbol.isprintable():
+            raise BadInput(f"symbol {self.symbol!r} is empty, not printable or longer than {_MAX_SYMBOL} characters")
+        step_millis(self.timeframe)
+
+    @classmethod
+    def parse(cls, text: str) -> "StreamKey":
+        """Read `exchange:symbol:timeframe`.
+
+        Raises:
+            BadInput: a part is missing or malformed.
+        """
+        exchange, _, rest = text.partition(":")
+        symbol, _, timeframe = rest.rpartition(":")
+        if not symbol:
+            raise BadInput(f"stream {text!r} is not of the form exchange:symbol:timeframe, such as binance:BTC/USDT:1m")
+        return cls(exchange, symbol, timeframe)
+
+    def __str__(self) -> str:
+        return f"{self.exchange}:{self.symbol}:{self.timeframe}"
+
+    @property
+    def step(self) -> int:
+        """Length of one bar in milliseconds."""
+        return step_millis(self.timeframe)
+
+    @property
+    def watermark_name(self) -> str:
+        """Name under which operators know this stream's watermark."""
+        return f"ingest:{self}"
+
+
+def path_part(name: str) -> str:
+    """Encode any name as one path component: injective, never empty, `.` or `..`, never with a separator.
+
+    Raises:
+        BadInput: the name is empty.
+    """
+    if not name:
+        raise BadInput("an empty name cannot become a path")
+    encoded = quote(name, safe="-_~")
+    return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
+
+
+def from_path_part(part: str) -> str:
+    """The name that `path_part` encoded."""
+    return unquote(part)

@@ -1,0 +1,74 @@
+"""Words with a fixed meaning: every state that the ledger stores or an answer names."""
+
+from enum import StrEnum
+
+
+class Purpose(StrEnum):
+    """What a ledger is for; a role of the other purpose refuses to start."""
+
+    PRODUCTION = "production"
+    RESEARCH = "research"
+
+
+class Origin(StrEnum):
+    """Where a stream's bars come from, as the exchange says of itself; set once."""
+
+    EXCHANGE = "exchange"
+    REPLAY = "replay"
+    SYNTHETIC = "synthetic"
+
+
+class ClaimState(StrEnum):
+    """What a consumer has done with a file."""
+
+    DOWNLOADED = "downloaded"
+    PROCESSING = "processing"
+    PROCESSED = "processed"
+    POISON = "poison"
+
+
+class RunState(StrEnum):
+    """Where a training run stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the run will never change again."""
+        return self not in (RunState.QUEUED, RunState.RUNNING)
+
+
+class GapState(StrEnum):
+    """What is known of missing bars."""
+
+    OPEN = "open"
+    CONFIRMED_EMPTY = "confirmed_empty"
+    HEALED = "healed"
+
+
+class PromotionAction(StrEnum):
+    """Why `current` moved."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    ADOPT = "adopt"
+
+
+class Scope(StrEnum):
+    """What a key may do; `admin` may do everything."""
+
+    READ = "read"
+    INGEST = "ingest"
+    TRAIN = "train"
+    PROMOTE = "promote"
+    DECIDE = "decide"
+    LEARN = "learn"
+    PRESET = "preset"
+    REGISTRY = "registry"
+    ADMIN = "admin"

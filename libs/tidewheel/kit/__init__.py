@@ -1,0 +1,1 @@
+"""What every service is made of: web app, Celery app, settings, auth, logs, metrics."""

@@ -1,0 +1,1 @@
+"""The truth: streams, bars, leases, claims, runs, versions and promotions, on SQLite and Postgres."""

@@ -1,0 +1,1 @@
+"""Exchanges: the ccxt adapter, its rate limiter, and the engine of the simulated exchange."""

@@ -1,0 +1,1 @@
+"""Immutable model bundles on disk, and their live reload."""

@@ -1,0 +1,1 @@
+"""Fetches closed candles and seals them into the ledger."""

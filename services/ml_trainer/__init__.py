@@ -1,0 +1,1 @@
+"""Trains models on claimed candles and publishes what the gate passes."""

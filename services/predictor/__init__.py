@@ -1,0 +1,1 @@
+"""Serves the current model and reloads it without dropping a request."""
