@@ -1,0 +1,68 @@
+"""The ledger as its callers see it: one object, a group of methods per group of tables."""
+
+from pathlib import Path
+
+from tidewheel.contracts.states import Purpose
+from tidewheel.contracts.times import UtcMillis
+from tidewheel.ledger.engine import Database
+from tidewheel.ledger.leases import Leases
+from tidewheel.ledger.records import Identity, Migrated
+from tidewheel.ledger.schema import check_database, migrate_database
+
+
+class Ledger:
+    """The one truth. Safe to share between threads; a forked child may go on using it."""
+
+    def __init__(self, db: Database, data_dir: Path, identity: Identity) -> None:
+        self._db, self._identity = db, identity
+        self.leases = Leases(db)
+
+    @property
+    def dialect(self) -> str:
+        """`sqlite` or `postgresql`."""
+        return self._db.dialect
+
+    def identity(self) -> Identity:
+        """Which ledger this is."""
+        return self._identity
+
+    def ping(self) -> None:
+        """Return when the database answers; Unavailable when it does not."""
+        self.now()
+
+    def now(self) -> UtcMillis:
+        """The ledger's clock, UTC ms: leases live by it."""
+        with self._db.read() as connection:
+            return self._db.now(connection)
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._db.close()
+
+
+def open_ledger(dsn: str, data_dir: Path, purpose: Purpose = Purpose.PRODUCTION) -> Ledger:
+    """Open the ledger at `dsn`, whose archive lies under `data_dir`. Never makes or changes tables.
+
+    Raises:
+        BadSetting: `dsn` cannot be meant.
+        SchemaMismatch: no ledger is there, or one of another revision or purpose.
+        Unavailable: the server cannot be reached.
+    """
+    db = Database(dsn)
+    return Ledger(db, data_dir, check_database(db, purpose))
+
+
+def migrate(dsn: str, data_dir: Path, purpose: Purpose = Purpose.PRODUCTION) -> Migrated:
+    """Make the ledger at `dsn`, or bring it to this program's revision; safe to run twice, and two at once.
+
+    Raises:
+        BadSetting: `dsn` cannot be meant.
+        SchemaMismatch: the ledger is for another purpose, or newer than this program.
+        Unavailable: the server cannot be reached.
+    """
+    db = Database(dsn)
+    try:
+        data_dir.mkdir(parents=True, exist_ok=True)
+        return migrate_database(db, purpose)
+    finally:
+        db.close()
