@@ -1,0 +1,190 @@
+"""The ASGI layer around every app: request id, limits, log line, metrics, and the last catch of errors."""
+
+import json
+import math
+import re
+import time
+import uuid
+from collections.abc import Callable
+from typing import NoReturn
+
+import structlog
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from tidewheel.kit.logs import logger
+from tidewheel.kit.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
+from tidewheel.kit.problems import http_problem, problem_response
+
+MAX_HEADER_BYTES = 32 * 1024
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_QUIET = frozenset({"/health", "/ready", "/metrics"})
+# A JSON body is parsed a second time, strictly, only where these bytes make a flaw possible that Python's parser
+# lets through: NaN, a number beyond float64, half of a surrogate pair (which no answer could repeat in UTF-8).
+_SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{300}|\\u[dD][89a-fA-F]")
+
+
+class Envelope:
+    """Wraps an ASGI app.
+
+    `route_of` names the route of a finished request's scope for metrics: a template, never the raw path.
+    `strict_json` refuses bodies with NaN, Infinity or numbers beyond float64, which Python's parser lets through.
+    """
+
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        role: str,
+        max_body_bytes: int,
+        route_of: Callable[[Scope], str],
+        strict_json: bool = True,
+    ) -> None:
+        self._app, self._role, self._limit, self._route_of = app, role, max_body_bytes, route_of
+        self._strict_json = strict_json
+        self._log = logger(__name__)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = Headers(scope=scope)
+        sent = headers.get("x-request-id", "")
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        structlog.contextvars.clear_contextvars()
+        structlog.contextvars.bind_contextvars(request_id=request_id)
+        scope.setdefault("state", {})["request_id"] = request_id
+        started, status = time.perf_counter(), 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["x-request-id"] = request_id
+            await send(message)
+
+        HTTP_IN_FLIGHT.labels(self._role).inc()
+        try:
+            await self._answer(scope, headers, receive, send_with_id)
+        except Exception:
+            self._log.exception("request_failed", method=scope["method"], path=scope["path"])
+            if status:
+                raise  # the answer has begun; the server must break the connection off
+            await _internal()(scope, receive, send_with_id)
+        finally:
+            HTTP_IN_FLIGHT.labels(self._role).dec()
+            self._record(scope, status, time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
+        if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
+            refusal = http_problem(431, f"the headers are longer than {MAX_HEADER_BYTES} bytes; send fewer")
+            await refusal(scope, receive, send)
+            return
+        declared = headers.get("content-length", "")
+        if declared.isascii() and declared.isdigit() and int(declared[:20]) > self._limit:
+            # Nothing of the body is read; closing tells the client to stop sending it.
+            await http_problem(413, self._too_large(), {"connection": "close"})(scope, receive, send)
+            return
+        limited = self._limited(receive)
+        if self._strict_json and _is_json(headers):
+            try:
+                body = await _read(limited)
+            except HTTPException as refused:
+                await http_problem(413, refused.detail, {"connection": "close"})(scope, receive, send)
+                return
+            flaw = _flaw(body)
+            if flaw:
+                await problem_response(422, "bad_input", "The input cannot be used", flaw)(scope, receive, send)
+                return
+            limited = _replayed(body, receive)
+        await self._app(scope, limited, send)
+
+    def _limited(self, receive: Receive) -> Receive:
+        taken = 0
+
+        async def limited() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > self._limit:
+                raise HTTPException(413, self._too_large(), {"connection": "close"})
+            return message
+
+        return limited
+
+    def _too_large(self) -> str:
+        return f"the body is longer than {self._limit} bytes; send less, or raise TIDEWHEEL_MAX_BODY_BYTES"
+
+    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+        route = self._route_of(scope)
+        method = scope["method"] if scope["method"] in _METHODS else "OTHER"
+        HTTP_REQUESTS.labels(self._role, method, route, str(status or 499)).inc()
+        HTTP_SECONDS.labels(self._role, method, route).observe(seconds)
+        write = self._log.debug if scope["path"] in _QUIET else self._log.info
+        write("request", method=method, path=scope["path"][:500], status=status or 499, ms=round(seconds * 1e3, 2))
+
+
+def _internal() -> ASGIApp:
+    return problem_response(
+        500, "internal", "Something went wrong", "an error in this program; the logs name it under this request id"
+    )
+
+
+def _is_json(headers: Headers) -> bool:
+    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind == "application/json" or kind.endswith("+json")
+
+
+async def _read(receive: Receive) -> bytes:
+    parts = []
+    while True:
+        message = await receive()
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    given = False
+
+    async def replayed() -> Message:
+        nonlocal given
+        if given:
+            return await receive()
+        given = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return replayed
+
+
+def _flaw(body: bytes) -> str | None:
+    """Why a JSON body cannot be used that parses; one that does not is left to the app's own parser."""
+    if not _SUSPECT.search(body):
+        return None
+    try:
+        value = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        json.dumps(value, ensure_ascii=False).encode()
+    except _NotFinite as found:
+        return f"the body holds {str(found)[:40]}, which is not a finite number; send null, or leave the member out"
+    except UnicodeEncodeError:
+        return "the body holds half of a surrogate pair; send text that UTF-8 can carry"
+    except (ValueError, RecursionError):
+        return None
+    return None
+
+
+class _NotFinite(Exception):
+    pass
+
+
+def _refuse(text: str) -> NoReturn:
+    raise _NotFinite(text)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise _NotFinite(text)
+    return number

@@ -1,0 +1,92 @@
+"""Runs a service's HTTP face, or its loops alone, until the process is asked to stop."""
+
+import signal
+import socket
+import threading
+from contextlib import ExitStack
+
+import psutil
+from starlette.types import ASGIApp
+
+from tidewheel.contracts.errors import BadSetting
+from tidewheel.kit.envelope import MAX_HEADER_BYTES
+from tidewheel.kit.logs import logger
+from tidewheel.kit.service import Service
+
+_GRACE_SECONDS = 8
+
+
+def serve_http(app: ASGIApp, host: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight get 8 s to end.
+
+    Raises:
+        BadSetting: the port is taken (says by whom), or the address is not this machine's.
+    """
+    import uvicorn
+
+    listener = listen(host, port)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES * 2,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+        timeout_keep_alive=30,
+        lifespan="on",
+    )
+    with listener:
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket bound to `host` and `port` (0: a free one), or the reason why there is none.
+
+    Raises:
+        BadSetting: as `serve_http`.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+    except OSError as problem:
+        listener.close()
+        owner = port_owner(port)
+        if owner:
+            raise BadSetting(f"port {port} is taken by {owner}; stop it, or take others with --port-base") from None
+        raise BadSetting(f"{host}:{port} cannot be listened on: {problem.strerror or problem}") from None
+    return listener
+
+
+def port_owner(port: int) -> str | None:
+    """`name (pid 123)` of the process that listens on a TCP port of this machine, as far as it may be seen."""
+    for connection in psutil.net_connections("tcp"):
+        if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+            if connection.pid is None:
+                return "a process of another user"
+            try:
+                return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+            except psutil.NoSuchProcess:
+                return f"pid {connection.pid}"
+    return None
+
+
+def serve_loops(service: Service) -> None:
+    """Run a role without an HTTP face: start its loops, wait for SIGTERM or SIGINT, stop them in reverse."""
+    asked = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: asked.set())
+    log = logger(__name__)
+    with ExitStack() as stack:
+        for close in service.close:
+            stack.callback(close)
+        for loop in service.loops:
+            loop.start()
+            stack.callback(loop.stop)
+        log.info("started")
+        asked.wait()
+        log.info("stopping")
+        for notify in service.on_shutdown:
+            notify()
