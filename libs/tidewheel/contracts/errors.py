@@ -11,6 +11,7 @@ TidewheelError
 │   ├── LeaseTaken      somebody else holds the right: wait, or ask the holder
 │   └── FenceLost       the right was taken over: stop, nothing was written
 ├── NotEnoughData       more bars are needed: says how many
+├── BadFit              the bars are many enough, but no usable model came of them: nothing is published
 ├── NotAuthenticated    no key, or an unknown one
 ├── NotAuthorised       the key lacks the scope
 ├── Overloaded          come back after `retry_after` seconds
@@ -91,6 +92,12 @@ class NotEnoughData(TidewheelError):
     """There are fewer bars than the work needs."""
 
     code, status, title = "not_enough_data", 422, "Not enough data"
+
+
+class BadFit(TidewheelError):
+    """No usable model came of the bars; `code` is `constant_market`, `degenerate_states` or `not_converged`."""
+
+    code, status, title = "bad_fit", 422, "The model could not be fitted"
 
 
 class NotAuthenticated(TidewheelError):

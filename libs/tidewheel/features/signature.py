@@ -1,0 +1,43 @@
+"""Feature signature: a digest of what the numbers that enter a model mean.
+
+Two models with one signature may be fed and compared alike; a change of a feature's arithmetic raises its
+`impl_version` and so changes the signature.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+def canonical_json(value: Any) -> bytes:
+    """The one JSON text of `value`: sorted keys, no spaces, ASCII, floats by their shortest exact form.
+
+    Raises:
+        ValueError: a number is NaN or infinite.
+    """
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """One column that enters a model."""
+
+    name: str
+    impl_version: int  #: raised whenever the same bars would give other numbers
+    params: Mapping[str, float | int | str] = field(default_factory=dict)
+
+
+def feature_signature(
+    features: Sequence[Feature], *, input_columns: Sequence[str], timeframe: str, window: int, scaling: str
+) -> str:
+    """sha256 (hex) over the features in their order, the candle columns they read, timeframe, window and scaling."""
+    meaning = {
+        "features": [asdict(feature) for feature in features],
+        "input_columns": list(input_columns),
+        "timeframe": timeframe,
+        "window": window,
+        "scaling": scaling,
+    }
+    return hashlib.sha256(canonical_json(meaning)).hexdigest()

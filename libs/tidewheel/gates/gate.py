@@ -1,0 +1,60 @@
+"""The promotion gate: an ordered list of steps, each of which can refuse a candidate.
+
+Pure steps are in `steps.py`; steps that read files live in `tidewheel.modelstore` and join the same list.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from tidewheel.contracts.verdicts import StepResult, Verdict
+from tidewheel.features.frames import CandleFrame
+from tidewheel.models.base import Model, Payload
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Candidate:
+    """A challenger, and all that the gate may know of it."""
+
+    family: str  #: "hmm"
+    model: Model  #: the challenger
+    payload: Payload  #: the challenger as the files that would be published
+    feature_signature: str  #: what the challenger was fitted on
+    champion: Model | None  #: the version served now; None before the first promotion
+    champion_version: str | None  #: its name
+    baseline: Model  #: fitted on the challenger's training slice; stands in for a missing champion
+    holdout: Mapping[str, Sequence[CandleFrame]]  #: stream -> contiguous frames that the challenger never saw
+    train_bars: int  #: bars in the training slice
+    min_train_bars: int  #: MIN_TRAIN_BARS
+    seed: int  #: of the bootstrap
+    bundle_dir: Path | None = None  #: staged bundle, for the steps that read files
+
+
+class Step(Protocol):
+    """One condition of promotion."""
+
+    @property
+    def name(self) -> str:
+        """Name by which a refusal is known, such as `champion`."""
+        ...
+
+    def __call__(self, candidate: Candidate) -> StepResult:
+        """Judge; a refusal is a result, never an exception."""
+        ...
+
+
+class Gate:
+    """Runs its steps in order; the first refusal ends it."""
+
+    def __init__(self, steps: Sequence[Step]) -> None:
+        self.steps = tuple(steps)
+
+    def judge(self, candidate: Candidate) -> Verdict:
+        """The results of the steps that ran."""
+        results: list[StepResult] = []
+        for step in self.steps:
+            results.append(step(candidate))
+            if not results[-1].passed:
+                break
+        return Verdict(steps=tuple(results))
