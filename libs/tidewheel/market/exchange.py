@@ -108,6 +108,7 @@ class Exchange:
         self._listed: dict[str, Any] = {}
         self._server_time: UtcMillis = 0
         self._last_page = 0.0
+        client.enableLastJsonResponse = True  # origin() reads more of the answer than ccxt returns
         # ccxt knows what each request costs; its own throttle is per process and ignores Retry-After.
         client.throttle = lambda cost=None: bucket.take(1.0 if cost is None else float(cost))
 
