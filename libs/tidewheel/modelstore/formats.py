@@ -1,0 +1,114 @@
+"""Which files a bundle may hold, and what each must look like before a loader sees it.
+
+A safe format is not a safe loader: these checks run after the digest and before the canary. Nothing here can run code
+from a file.
+"""
+
+import io
+import json
+import re
+import zipfile
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tidewheel.contracts.errors import BadBundle
+
+MAX_FILE_BYTES = 256 * 1024 * 1024
+MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_DEPTH = 32  #: of nested JSON lists and objects
+_NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,80}\.([a-z0-9]{1,12})")
+
+
+def check_name(name: str) -> None:
+    """Refuse a file name that no bundle may hold.
+
+    Raises:
+        BadBundle: not a plain lower-case name with an allowed ending.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None or match[1] not in _CHECKS:
+        raise BadBundle(f"file {name!r} may not be in a bundle; allowed are plain lower-case names ending in {ENDINGS}")
+
+
+def byte_limit(name: str) -> int:
+    """The most bytes that a file of this (checked) name may have."""
+    return MAX_JSON_BYTES if name.endswith(".json") else MAX_FILE_BYTES
+
+
+def check_content(name: str, content: bytes) -> None:
+    """Refuse content that is not what the (checked) name promises.
+
+    Raises:
+        BadBundle: says which file and why.
+    """
+    if len(content) > byte_limit(name):
+        raise BadBundle(f"file {name} has {len(content)} bytes, more than the {byte_limit(name)} allowed")
+    _CHECKS[name.rpartition(".")[2]](name, content)
+
+
+def strict_json(name: str, content: bytes) -> Any:
+    """Parse JSON without NaN, infinities, doubled keys or absurd nesting.
+
+    Raises:
+        BadBundle: says which file and why.
+    """
+
+    def no_constant(text: str) -> Any:
+        raise ValueError(f"{text} is not JSON")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len({key for key, _ in pairs}) < len(pairs):
+            raise ValueError("a key occurs twice")
+        return dict(pairs)
+
+    try:
+        value = json.loads(content.decode(), parse_constant=no_constant, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise BadBundle(f"file {name} is not strict JSON: {error}") from None
+    level = [value]
+    for _ in range(MAX_DEPTH):
+        level = [child for parent in level for child in _containers(parent)]
+        if not level:
+            return value
+    raise BadBundle(f"file {name} nests deeper than {MAX_DEPTH} levels")
+
+
+def _containers(parent: Any) -> list[Any]:
+    children = parent.values() if isinstance(parent, dict) else parent if isinstance(parent, list) else ()
+    return [child for child in children if isinstance(child, (dict, list))]
+
+
+def _check_npz(name: str, content: bytes) -> None:
+    """Every member is an array of plain numbers, whose header tells its true size."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            members = archive.infolist()
+            if sum(member.file_size for member in members) > MAX_FILE_BYTES:
+                raise BadBundle(f"file {name} unpacks to more than {MAX_FILE_BYTES} bytes")
+            for member in members:
+                with archive.open(member) as stream:
+                    _check_npy(f"{name}/{member.filename}", stream, member.file_size)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        raise BadBundle(f"file {name} is not an npz archive: {error}") from None
+
+
+def _check_npy(name: str, stream: Any, size: int) -> None:
+    try:
+        version = np.lib.format.read_magic(stream)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+    except ValueError as error:
+        raise BadBundle(f"array {name} has no readable header: {error}") from None
+    if dtype.hasobject or dtype.kind not in "biufc" or version not in ((1, 0), (2, 0)):
+        raise BadBundle(f"array {name} is of type {dtype}; only plain numbers are allowed")
+    count = 1
+    for length in shape:
+        count *= int(length)
+    if stream.tell() + count * dtype.itemsize != size:
+        raise BadBundle(f"array {name} promises {count} values of {dtype}, which is not what the file holds")
+
+
+_CHECKS: Mapping[str, Callable[[str, bytes], object]] = {"json": strict_json, "npz": _check_npz}
+ENDINGS = ", ".join(f".{ending}" for ending in _CHECKS)

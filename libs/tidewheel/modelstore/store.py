@@ -1,0 +1,324 @@
+"""The models directory: publish bundles, point `current` at one, read it back, prune.
+
+```
+<models>/<family>/<version>/             immutable bundle
+<models>/<family>/current -> <version>   flipped by os.replace
+<models>/current -> hmm/current
+<models>/registry/<family>.json          what was promoted last, when and by whom
+```
+The ledger decides which version is champion; `current` and the registry are projections of its promotions.
+"""
+
+import errno
+import fcntl
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tidewheel.contracts.errors import BadBundle, BadInput, Conflict, NotFound
+from tidewheel.contracts.keys import path_part
+from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.contracts.verdicts import Verdict
+from tidewheel.modelstore.bundle import VERSION, BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
+from tidewheel.modelstore.files import (
+    fsync_directory,
+    lock,
+    replace_durably,
+    replace_link,
+    shared,
+    unused_name,
+    write_durably,
+    writing,
+)
+from tidewheel.modelstore.formats import strict_json
+
+ROOT_FAMILY = "hmm"  #: the family behind <models>/current
+_CURRENT, _REGISTRY, _STAGED = "current", "registry", ".staged"
+_SWEEP_AGE = 60.0  #: seconds in which a stager surely holds its lock
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """A complete bundle that is not published yet; its lock keeps `sweep` away while the stager lives."""
+
+    dir: Path
+    family: str
+    version: str
+    digest: str
+    manifest: Manifest
+    lock: "_Held"
+
+
+class ModelStore:
+    """Bundles below one models directory. Safe for many processes and threads at once."""
+
+    def __init__(self, models_dir: Path) -> None:
+        self.models_dir = models_dir
+
+    def check_writable(self) -> None:
+        """Fail now rather than after a long fit.
+
+        Raises:
+            BadSetting: the directory cannot be written by this user.
+        """
+        with writing(self.models_dir):
+            self.models_dir.mkdir(parents=True, exist_ok=True)
+            probe = unused_name(self.models_dir / "probe")
+            probe.touch()
+            probe.unlink()
+
+    def stage(self, family: str, payload: Mapping[str, bytes], meta: BundleMeta) -> Staged:
+        """Write a bundle durably beside the published ones; end it by `publish` or `discard`.
+
+        Raises:
+            BadBundle: a payload file is not of an allowed name, size or structure.
+            BadSetting: the models directory is read-only.
+            Unavailable: the disk is full; nothing is left behind.
+        """
+        manifest, files = describe(family, payload, meta)
+        with writing(self.models_dir):
+            staging = self._family_dir(family) / _STAGED
+            staging.mkdir(parents=True, exist_ok=True)
+            directory = unused_name(staging / manifest.version)
+            directory.mkdir()
+            held = _Held(lock(directory, fcntl.LOCK_SH))
+            try:
+                for name, content in files.items():
+                    write_durably(directory / name, content)
+                fsync_directory(directory)
+            except BaseException:
+                held.release()
+                shutil.rmtree(directory)
+                raise
+        return Staged(directory, family, manifest.version, manifest.digest, manifest, held)
+
+    def publish(self, staged: Staged) -> Path:
+        """Give the bundle its name in one step; a bundle of the same digest that exists already is returned.
+
+        Raises:
+            BadBundle: the existing one is damaged; it stays as it is for a person to look at.
+            Conflict: two digests share the version's eight digits.
+        """
+        family_dir = self._family_dir(staged.family)
+        final = family_dir / staged.version
+        with writing(self.models_dir):
+            try:
+                staged.dir.rename(final)
+            except OSError as error:
+                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                    raise
+                self._check_same(final, staged)
+                self.discard(staged)
+            staged.lock.release()
+            fsync_directory(family_dir)
+            fsync_directory(family_dir.parent)
+        return final
+
+    def discard(self, staged: Staged) -> None:
+        """Remove a staged bundle; nothing happens when it was published or discarded before."""
+        staged.lock.release()
+        with writing(self.models_dir), suppress(FileNotFoundError):
+            shutil.rmtree(staged.dir)
+
+    def sweep(self) -> int:
+        """Remove what dead processes left behind: staged bundles, half-removed ones, unused links; how many."""
+        removed = 0
+        homes = [entry for entry in _children(self.models_dir) if entry.is_dir() and not entry.is_symlink()]
+        for home in (self.models_dir, *homes):
+            hidden = (entry for entry in _children(home) if entry.name.startswith(".") and entry.name != _STAGED)
+            for leftover in (*hidden, *_children(home / _STAGED)):
+                removed += _is_old(leftover) and self._remove(leftover)
+        return removed
+
+    def versions(self, family: str) -> list[str]:
+        """Names of the published versions, by date of data."""
+        found = _children(self._family_dir(family))
+        return sorted(entry.name for entry in found if VERSION.fullmatch(entry.name) and not entry.is_symlink())
+
+    def path(self, family: str, version: str) -> Path:
+        """Directory of a version, which need not exist.
+
+        Raises:
+            BadInput: `version` is not a version's name.
+        """
+        if not VERSION.fullmatch(version):
+            raise BadInput(f"{version!r} is not a version; it looks like v2026-11-20-1a2b3c4d")
+        return self._family_dir(family) / version
+
+    def current(self, family: str) -> str | None:
+        """The version that `current` points at; None before the first promotion. One readlink.
+
+        Raises:
+            BadBundle: `current` points outside the family's versions.
+        """
+        return self._linked(self._family_dir(family) / _CURRENT, self._family_dir(family))
+
+    def root_repointed(self) -> str | None:
+        """The version of `hmm` that a person pointed <models>/current at directly; None when it is as we make it."""
+        link = self.models_dir / _CURRENT
+        family_dir = self._family_dir(ROOT_FAMILY)
+        if not link.is_symlink() or _target(link) == family_dir / _CURRENT:
+            return None
+        return self._linked(link, family_dir)
+
+    def open(self, family: str, version: str | None = None) -> OpenBundle:
+        """Read a version, verified; None: the current one, resolved once.
+
+        Raises:
+            NotFound: there is no such version, or none is current.
+            BadBundle: it is damaged or not allowed.
+        """
+        wanted = version or self.current(family)
+        if wanted is None:
+            raise NotFound(f"no version of {family} is current; train one with POST /train", code="no_model")
+        try:
+            return read_bundle(self.path(family, wanted))
+        except NotFound:
+            if version is None and self.current(family) != wanted:  # flipped and pruned in between
+                return self.open(family)
+            raise NotFound(f"version {wanted} of {family} is not in {self.models_dir}") from None
+
+    def point(
+        self,
+        family: str,
+        version: str,
+        *,
+        actor: str | None = None,
+        at: UtcMillis | None = None,
+        reason: str | None = None,
+        verdict: Verdict | None = None,
+    ) -> None:
+        """Make a published, intact version the current one, and write down who did it when.
+
+        Raises:
+            NotFound, BadBundle: it is not there or not intact; `current` stays.
+            BadSetting: the models directory is read-only.
+        """
+        path = self.path(family, version)
+        with shared(path):
+            bundle = read_bundle(path)
+            record = {
+                "family": family,
+                "version": version,
+                "digest": bundle.manifest.digest,
+                "promoted_at": iso(time.time_ns() // 1_000_000 if at is None else at),
+                "actor": actor,
+                "reason": reason,
+                "verdict": None if verdict is None else verdict.model_dump(mode="json"),
+            }
+            with writing(self.models_dir):
+                replace_link(path.parent / _CURRENT, version)
+                if family == ROOT_FAMILY:
+                    replace_link(self.models_dir / _CURRENT, f"{ROOT_FAMILY}/{_CURRENT}")
+                registry = self.models_dir / _REGISTRY
+                registry.mkdir(exist_ok=True)
+                replace_durably(registry / f"{path_part(family)}.json", canonical(record))
+
+    def registry(self, family: str) -> dict[str, Any] | None:
+        """What the registry file says was promoted last; None before the first promotion."""
+        path = self.models_dir / _REGISTRY / f"{path_part(family)}.json"
+        try:
+            content = path.read_bytes()
+        except FileNotFoundError:
+            return None
+        record: dict[str, Any] = strict_json(path.name, content)
+        return record
+
+    def prune(self, family: str, versions: Collection[str], *, pinned: Collection[str] = ()) -> list[str]:
+        """Remove the named versions, except the current one, pinned ones and those being read; the removed ones.
+
+        The caller names what goes, never what stays: a bundle that was just published is not in any list yet.
+        """
+        gone = []
+        for version in versions:
+            path = self.path(family, version)
+            if version not in pinned and path.exists() and self._remove(path, unless_current=family):
+                gone.append(version)
+        return gone
+
+    def _remove(self, path: Path, unless_current: str | None = None) -> bool:
+        """Move a directory that nobody holds out of sight and delete it; False when it is in use."""
+        if path.is_symlink() or path.is_file():
+            with writing(self.models_dir):
+                path.unlink(missing_ok=True)
+            return True
+        with writing(self.models_dir), _exclusive(path) as free:
+            if not free or (unless_current is not None and self.current(unless_current) == path.name):
+                return False
+            doomed = unused_name(path)
+            path.rename(doomed)
+            shutil.rmtree(doomed)
+        return True
+
+    def _check_same(self, final: Path, staged: Staged) -> None:
+        existing = read_bundle(final).manifest
+        if existing.digest != staged.digest:
+            raise Conflict(f"{final} holds digest {existing.digest}, not {staged.digest}; remove one by hand")
+
+    def _linked(self, link: Path, family_dir: Path) -> str | None:
+        try:
+            target = _target(link)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            raise BadBundle(f"{link} is not a symbolic link; remove it, the keeper puts it back") from None
+        if target.parent != family_dir.absolute() or not VERSION.fullmatch(target.name):
+            raise BadBundle(f"{link} points at {target}, which is not a version in {family_dir}")
+        return target.name
+
+    def _family_dir(self, family: str) -> Path:
+        if family in (_CURRENT, _REGISTRY):
+            raise BadInput(f"a family cannot be called {family!r}")
+        return self.models_dir / path_part(family)
+
+
+class _Held:
+    """An open descriptor whose lock lasts until `release` or the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[bool]:
+    """Whether the exclusive lock on a directory could be had at once."""
+    try:
+        descriptor = lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, NotFound):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        os.close(descriptor)
+
+
+def _is_old(path: Path) -> bool:
+    try:
+        return time.time() - path.lstat().st_mtime > _SWEEP_AGE
+    except FileNotFoundError:
+        return False
+
+
+def _target(link: Path) -> Path:
+    """Where a link points, made absolute without following further links."""
+    return Path(os.path.normpath(link.parent.absolute() / link.readlink()))
+
+
+def _children(directory: Path) -> list[Path]:
+    try:
+        return sorted(directory.iterdir())
+    except FileNotFoundError:
+        return []
