@@ -1,0 +1,116 @@
+"""Fixtures that all rooms share, and the count of ledger tests per dialect."""
+
+import uuid
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.servers import PostgresServer, postgres, postgres_kind
+from tidewheel.ledger.open import Ledger, migrate, open_ledger
+
+DIALECTS = ("sqlite", "postgresql")
+_TEMPLATE = "tidewheel_template"
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[PostgresServer]:
+    """One Postgres for the session, or for each xdist worker."""
+    with postgres() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: PostgresServer, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Name of a migrated database to copy."""
+    name = f"{_TEMPLATE}_{uuid.uuid4().hex[:8]}"
+    postgres_server.run(f"CREATE DATABASE {name}")
+    migrate(postgres_server.dsn(name), tmp_path_factory.mktemp("template"))
+    return name
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated file to copy."""
+    folder = tmp_path_factory.mktemp("template")
+    migrate(str(folder / "ledger.sqlite"), folder)
+    return folder / "ledger.sqlite"
+
+
+@pytest.fixture(params=DIALECTS)
+def dialect(request: pytest.FixtureRequest) -> str:
+    """Each test that needs a ledger runs on both."""
+    request.node.user_properties.append(("ledger_dialect", request.param))
+    return str(request.param)
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """An empty DATA_DIR."""
+    folder = tmp_path / "ml"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def ledger_dsn(dialect: str, data_dir: Path, request: pytest.FixtureRequest) -> Iterator[str]:
+    """Address of a fresh, migrated ledger."""
+    if dialect == "sqlite":
+        file = data_dir / "manifest.sqlite"
+        file.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
+        yield f"sqlite:///{file}"
+        return
+    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("postgres_template")
+    name = f"tidewheel_{uuid.uuid4().hex[:12]}"
+    server.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield server.dsn(name)
+    server.run(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def ledger(ledger_dsn: str, data_dir: Path) -> Iterator[Ledger]:
+    """A fresh ledger, on each dialect in turn."""
+    opened = open_ledger(ledger_dsn, data_dir)
+    yield opened
+    opened.close()
+
+
+class DialectCount:
+    """Counts ledger tests per dialect where reports arrive, so that xdist's workers are counted too."""
+
+    def __init__(self) -> None:
+        self.ran: Counter[str] = Counter(dict.fromkeys(DIALECTS, 0))
+
+    @property
+    def uneven(self) -> bool:
+        return len(set(self.ran.values())) > 1
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        dialect = dict(report.user_properties).get("ledger_dialect")
+        if dialect is not None and report.when == "call" and not report.skipped:
+            self.ran[str(dialect)] += 1
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_sessionfinish(self, session: pytest.Session) -> None:
+        if self.uneven and session.exitstatus == pytest.ExitCode.OK:
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        counts = ", ".join(f"{dialect} {self.ran[dialect]}" for dialect in DIALECTS)
+        terminalreporter.write_line(f"ledger tests run: {counts}")
+        if self.uneven:
+            terminalreporter.write_line("FAILED: the dialects did not run the same ledger tests", red=True)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Count where the whole selection is run; a hand-picked test may well be of one dialect."""
+    on_xdist_worker = hasattr(config, "workerinput")
+    hand_picked = config.option.keyword or config.option.maxfail or any("::" in each for each in config.args)
+    if not on_xdist_worker and not hand_picked:
+        config.pluginmanager.register(DialectCount(), "dialect-count")
+
+
+def pytest_report_header(config: pytest.Config) -> str:
+    """Say which servers the tests will use."""
+    return f"postgres: {postgres_kind()}"

@@ -1,0 +1,92 @@
+"""Leases and fences, on both dialects."""
+
+import threading
+import time
+
+import pytest
+
+from tidewheel.contracts.errors import FenceLost, LeaseTaken
+from tidewheel.ledger.open import Ledger
+
+TTL = 60_000
+
+
+class TestLeases:
+    def test_one_holder(self, ledger: Ledger) -> None:
+        """While one holds it nobody else gets it, under any name of owner."""
+        lease = ledger.leases.acquire("keeper", "a", TTL)
+        assert lease is not None
+        assert ledger.leases.acquire("keeper", "b", TTL) is None
+        assert ledger.leases.acquire("keeper", "a", TTL) is None
+        assert ledger.leases.get("keeper") == lease
+
+    def test_release_frees_it_at_once(self, ledger: Ledger) -> None:
+        """After a release the next one gets it, with a higher fence."""
+        first = ledger.leases.acquire("keeper", "a", TTL)
+        assert first is not None
+        ledger.leases.release(first)
+        assert ledger.leases.get("keeper") is None
+        second = ledger.leases.acquire("keeper", "b", TTL)
+        assert second is not None
+        assert second.fence > first.fence
+
+    def test_taken_over_after_its_end(self, ledger: Ledger) -> None:
+        """A lease that was not renewed goes to the next one; the old holder can neither renew nor release it."""
+        first = ledger.leases.acquire("keeper", "a", 1)
+        assert first is not None
+        time.sleep(0.01)
+        with pytest.raises(FenceLost, match="a no longer holds keeper"):
+            ledger.leases.renew(first, TTL)
+        second = ledger.leases.acquire("keeper", "b", TTL)
+        assert second is not None
+        ledger.leases.release(first)
+        assert ledger.leases.get("keeper") == second
+
+    def test_renewal_moves_the_end(self, ledger: Ledger) -> None:
+        """A renewed lease keeps its fence and ends later."""
+        lease = ledger.leases.acquire("keeper", "a", 1_000)
+        assert lease is not None
+        renewed = ledger.leases.renew(lease, TTL)
+        assert renewed.fence == lease.fence
+        assert renewed.until > lease.until
+
+    def test_many_threads_one_winner(self, ledger: Ledger) -> None:
+        """Of many who ask at once exactly one gets it; fences of successive winners only grow."""
+        fences: list[int] = []
+        for _ in range(5):
+            got = [lease for lease in _all_at_once(ledger, 8) if lease is not None]
+            assert len(got) == 1
+            fences.append(got[0].fence)
+            ledger.leases.release(got[0])
+        assert fences == sorted(set(fences))
+
+    def test_hold_renews_by_itself(self, ledger: Ledger) -> None:
+        """Held for longer than its ttl, the lease is still ours; afterwards it is free."""
+        with ledger.leases.hold("keeper", "a", 1_500) as held:
+            time.sleep(2)
+            assert not held.lost.is_set()
+            with pytest.raises(LeaseTaken, match="held by a"), ledger.leases.hold("keeper", "b", 1_500):
+                pass
+        assert ledger.leases.get("keeper") is None
+
+    def test_hold_tells_of_the_loss(self, ledger: Ledger) -> None:
+        """When the right ends without our doing, `lost` is set within a third of the ttl."""
+        with ledger.leases.hold("keeper", "a", 1_500) as held:
+            ledger.leases.release(held.lease)
+            assert held.lost.wait(5)
+
+
+def _all_at_once(ledger: Ledger, count: int) -> list[object]:
+    start, results = threading.Barrier(count), []
+
+    def ask(number: int) -> None:
+        start.wait()
+        results.append(ledger.leases.acquire("keeper", f"thread {number}", TTL))
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(results) == count
+    return results
