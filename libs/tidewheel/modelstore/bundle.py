@@ -172,17 +172,16 @@ def library_versions() -> dict[str, str]:
 def read_bundle(path: Path, *, version: str | None = None) -> OpenBundle:
     """Read and verify every byte of the bundle at `path`, under the shared lock of its directory.
 
-    `version` is what the bundle must call itself; None: the directory's name.
+    `version` is what the bundle must call itself; None, for a staged one: anything that fits its content.
 
     Raises:
         NotFound: there is no such directory (any more).
         BadBundle: something is damaged, missing, added, linked or of a format that is not allowed.
     """
-    wanted = path.name if version is None else version
     with shared(path) as directory:
         manifest = _read_manifest(directory, path)
-        if manifest.version != wanted:
-            raise BadBundle(f"the bundle at {path} calls itself {manifest.version}, not {wanted}")
+        if version not in (None, manifest.version):
+            raise BadBundle(f"the bundle at {path} calls itself {manifest.version}, not {version}")
         with os.scandir(directory) as found:
             _check_names((entry.name for entry in found), manifest, path)
         contents = {}

@@ -177,7 +177,7 @@ class ModelStore:
         if wanted is None:
             raise NotFound(f"no version of {family} is current; train one with POST /train", code="no_model")
         try:
-            return read_bundle(self.path(family, wanted))
+            return self._checked(family, read_bundle(self.path(family, wanted), version=wanted))
         except NotFound:
             if version is None and self.current(family) != wanted:  # flipped and pruned in between
                 return self.open(family)
@@ -201,7 +201,7 @@ class ModelStore:
         """
         path = self.path(family, version)
         with shared(path):
-            bundle = read_bundle(path)
+            bundle = self._checked(family, read_bundle(path, version=version))
             record = {
                 "family": family,
                 "version": version,
@@ -256,9 +256,14 @@ class ModelStore:
         return True
 
     def _check_same(self, final: Path, staged: Staged) -> None:
-        existing = read_bundle(final).manifest
+        existing = read_bundle(final, version=staged.version).manifest
         if existing.digest != staged.digest:
             raise Conflict(f"{final} holds digest {existing.digest}, not {staged.digest}; remove one by hand")
+
+    def _checked(self, family: str, bundle: OpenBundle) -> OpenBundle:
+        if bundle.manifest.family != family:
+            raise BadBundle(f"version {bundle.manifest.version} is of family {bundle.manifest.family}, not {family}")
+        return bundle
 
     def _linked(self, link: Path, family_dir: Path) -> str | None:
         try:
