@@ -43,7 +43,9 @@ def configure(settings: Settings, role: str | None = None) -> None:
     renderer: Any = (
         structlog.processors.JSONRenderer(default=str)
         if settings.log_format == "json"
-        else structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
+        else structlog.dev.ConsoleRenderer(
+            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+        )
     )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
@@ -62,13 +64,21 @@ def configure(settings: Settings, role: str | None = None) -> None:
 
 
 def mask_event(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Mask secrets in every text of an event, also in tracebacks."""
-    for key, value in event.items():
-        if isinstance(value, str):
-            event[key] = mask_secrets(value)
-        elif isinstance(value, list | tuple | dict | BaseException):
-            event[key] = mask_secrets(str(value))
-    return event
+    """Mask secrets in every text of an event, also inside lists, mappings and tracebacks."""
+    return {key: _masked(value) for key, value in event.items()}
+
+
+def _masked(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _masked(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_masked(inner) for inner in value]
+    return mask_secrets(str(value)) if isinstance(value, str | BaseException) else value
+
+
+def quieten(name: str) -> None:
+    """Let only critical events of a foreign logger through."""
+    logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 def logger(name: str) -> structlog.stdlib.BoundLogger:
