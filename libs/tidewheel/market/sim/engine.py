@@ -89,8 +89,8 @@ class SimulatedExchange:
             refusal.count -= 1
             if refusal.count <= 0:
                 self._refusal = None
-            text = "Too many requests; current limit is 6000 request weight per 1 MINUTE."
-            raise Refused(-1003, text, status=refusal.status, retry_after=refusal.retry_after)
+            code, text = (-1003, "Too many requests.") if refusal.status < 500 else (-1001, "Internal error.")
+            raise Refused(code, text, status=refusal.status, retry_after=refusal.retry_after)
 
     def to_phase(self, phase: int) -> None:
         """Move the clock to the end of the 1-based `phase`, so that exactly its bars have closed."""
@@ -210,26 +210,26 @@ def _with_open_bar(frame: CandleFrame, now: UtcMillis) -> CandleFrame:
 
 def _rows(frame: CandleFrame) -> list[list[Any]]:
     """Klines in Binance's form: numbers as decimal strings that read back to the same floats."""
-    quote = (frame.volume * frame.close).tolist()
-    trades = np.ceil(frame.volume).astype(np.int64).tolist()
-    return [
-        [
-            bar[0],
-            *(_decimal(value) for value in bar[1:]),
-            bar[0] + frame.step - 1,
-            _decimal(turnover),
-            count,
-            _decimal(bar[5] / 2),
-            _decimal(turnover / 2),
-            "0",
-        ]
-        for bar, turnover, count in zip(frame.rows(), quote, trades, strict=True)
-    ]
+    turnover = np.round(frame.volume * frame.close, 2)  # derived, so the exchange may round it
+    columns = (
+        frame.open_time.tolist(),
+        *(_decimals(column) for column in (frame.open, frame.high, frame.low, frame.close, frame.volume)),
+        (frame.open_time + frame.step - 1).tolist(),
+        _decimals(turnover),
+        np.ceil(frame.volume).astype(np.int64).tolist(),  # number of trades
+        _decimals(np.round(frame.volume / 2, 8)),  # of it bought by the taker
+        _decimals(np.round(turnover / 2, 2)),
+        ["0"] * len(frame),
+    )
+    return list(map(list, zip(*columns, strict=True)))
 
 
-def _decimal(value: float) -> str:
-    text = repr(value)
-    return np.format_float_positional(value) if "e" in text else text
+def _decimals(column: Floats) -> list[str]:
+    """The shortest decimals that read back to the same floats, without exponents."""
+    texts = list(map(repr, column.tolist()))
+    for index in np.flatnonzero((column != 0) & ((column < 1e-4) | (column >= 1e16))):
+        texts[index] = np.format_float_positional(column[index], trim="0")
+    return texts
 
 
 def _symbol_info(symbol: str, face: Face) -> dict[str, Any]:

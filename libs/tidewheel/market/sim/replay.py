@@ -49,13 +49,15 @@ def _read(file: str) -> Series:
     times = times[order]
     if not len(times):
         raise BadInput(f"{path} holds no candles")
-    step = step_millis(timeframe) if timeframe else _usual_step(times, path)
-    timeframe = timeframe or next(known for known in TIMEFRAMES if step_millis(known) == step)
+    step = step_millis(timeframe) if timeframe else _usual_step(times)
+    own_name = next((known for known in TIMEFRAMES if step_millis(known) == step), None)
+    if own_name is None:
+        raise BadInput(f"{path}: its bars are {step} ms apart; the exchange has only {', '.join(TIMEFRAMES)}")
     opened, high, low, close, volume = values[:, order]
     revision = np.zeros(len(times), dtype=np.int16)
     frame = CandleFrame(step, times, opened, high, low, close, volume, times + step, revision)
     try:
-        return Series(f"{base}/{quote}", timeframe, frame.checked())
+        return Series(f"{base}/{quote}", own_name, frame.checked())
     except BadCandles as error:
         raise BadCandles(f"{path}: {error.detail}") from error
 
@@ -114,10 +116,7 @@ def _millis(times: Any, path: Path) -> Ints:
     raise BadInput(f"{path}: its times are of the type {kind}; write UTC timestamps or epoch milliseconds")
 
 
-def _usual_step(times: Ints, path: Path) -> int:
-    """The most frequent distance of two bars."""
+def _usual_step(times: Ints) -> int:
+    """The most frequent distance of two bars, ms; 0 when there is but one."""
     steps, counts = np.unique(np.diff(times), return_counts=True)
-    step = int(steps[np.argmax(counts)]) if len(steps) else 0
-    if step not in map(step_millis, TIMEFRAMES):
-        raise BadInput(f"{path}: its bars are {step} ms apart, which is no timeframe; name it like ETH_BTC-5m.csv")
-    return step
+    return int(steps[np.argmax(counts)]) if len(steps) else 0
