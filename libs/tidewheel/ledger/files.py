@@ -1,12 +1,19 @@
-"""Reading sealed files: shared by the groups that list them and the one that claims them."""
+"""Rows of sealed files and of the holes between their bars."""
 
 from typing import Any
 
-from sqlalchemy import Row, Select, select
+import numpy as np
+from sqlalchemy import Connection, Row, Select, exists, insert, select, update
 
+from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.ledger.records import SealedFile
-from tidewheel.ledger.tables import files, streams
+from tidewheel.contracts.states import GapState
+from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.features.frames import Ints
+from tidewheel.ledger.archive import Stored
+from tidewheel.ledger.recorded import Recorded
+from tidewheel.ledger.records import Gap, SealedFile
+from tidewheel.ledger.tables import files, gaps, streams
 
 
 def select_files() -> Select[Any]:
@@ -30,3 +37,75 @@ def sealed_file(row: Row[Any]) -> SealedFile:
         sealed_at=row.sealed_at,
         quarantined=row.quarantined,
     )
+
+
+def insert_file(
+    connection: Connection, stream_id: int, bars: Recorded, stored: Stored, source: str, now: UtcMillis
+) -> int:
+    """Name a file that is on disk; its id.
+
+    Raises:
+        Conflict: it overlaps a first revision and is one itself (`files_overlap`).
+    """
+    frame = bars.frame
+    start, end = int(frame.open_time[0]), int(frame.open_time[-1]) + frame.step
+    revision = int(frame.revision[0])
+    overlapping = exists().where(
+        files.c.stream_id == stream_id, files.c.revision == 0, files.c.start_time < end, files.c.end_time > start
+    )
+    if revision == 0 and connection.execute(select(overlapping)).scalar_one():
+        raise Conflict(
+            f"a file already covers bars from {iso(start)} to {iso(end)}; only a further revision may",
+            code="files_overlap",
+        )
+    return int(
+        connection.execute(
+            insert(files)
+            .values(
+                stream_id=stream_id,
+                start_time=start,
+                end_time=end,
+                bars=len(frame),
+                revision=revision,
+                digest=stored.digest,
+                csv_path=stored.csv_path,
+                blob_path=stored.blob_path,
+                source=source,
+                recorded=bars.runs(),
+                sealed_at=now,
+            )
+            .returning(files.c.id)
+        ).scalar_one()
+    )
+
+
+def insert_gaps(connection: Connection, stream_id: int, step: int, times: Ints, now: UtcMillis) -> None:
+    """Note the holes between these open times (sorted)."""
+    holes = np.flatnonzero(np.diff(times) != step)
+    if len(holes):
+        evidence = {"seen": "passed by a seal"}
+        connection.execute(
+            insert(gaps),
+            [
+                {
+                    "stream_id": stream_id,
+                    "start_time": int(times[hole]) + step,
+                    "end_time": int(times[hole + 1]),
+                    "state": GapState.OPEN,
+                    "evidence": evidence,
+                    "found_at": now,
+                    "changed_at": now,
+                }
+                for hole in holes
+            ],
+        )
+
+
+def heal_gaps(connection: Connection, stream_id: int, healed: list[Gap], now: UtcMillis) -> None:
+    """Note that later bars closed these gaps."""
+    for gap in healed:
+        connection.execute(
+            update(gaps)
+            .where(gaps.c.stream_id == stream_id, gaps.c.start_time == gap.start, gaps.c.state == GapState.OPEN)
+            .values(state=GapState.HEALED, changed_at=now)
+        )

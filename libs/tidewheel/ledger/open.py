@@ -4,10 +4,14 @@ from pathlib import Path
 
 from tidewheel.contracts.states import Purpose
 from tidewheel.contracts.times import UtcMillis
+from tidewheel.ledger.archive import Archive
+from tidewheel.ledger.bars import Bars
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.leases import Leases
 from tidewheel.ledger.records import Identity, Migrated
+from tidewheel.ledger.regimes import Regimes
 from tidewheel.ledger.schema import check_database, migrate_database
+from tidewheel.ledger.streams import Streams
 
 
 class Ledger:
@@ -15,7 +19,11 @@ class Ledger:
 
     def __init__(self, db: Database, data_dir: Path, identity: Identity) -> None:
         self._db, self._identity = db, identity
+        archive = Archive(data_dir)
         self.leases = Leases(db)
+        self.streams = Streams(db)
+        self.bars = Bars(db, archive)
+        self.regimes = Regimes(db)
 
     @property
     def dialect(self) -> str:

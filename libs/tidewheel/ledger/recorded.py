@@ -1,12 +1,11 @@
 """Candles as the ledger remembers them: every revision, and when it was learnt."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import groupby
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Row
 
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame, Ints
@@ -22,27 +21,16 @@ class Recorded:
     recorded_at: Ints  #: UTC ms by the ledger's clock
 
     @classmethod
-    def of_rows(cls, step: int, rows: Sequence[Row[Any]]) -> "Recorded":
-        """From rows of the table `candles`."""
-
-        def column(name: str, dtype: type[np.generic]) -> Any:
-            return np.array([getattr(row, name) for row in rows], dtype=dtype)
-
-        frame = CandleFrame(
-            step=step,
-            open_time=column("open_time", np.int64),
-            available_at=column("available_at", np.int64),
-            revision=column("revision", np.int16),
-            **{name: column(name, np.float64) for name in COLUMNS},
-        )
-        return cls(frame, column("recorded_at", np.int64))
+    def at(cls, frame: CandleFrame, now: UtcMillis) -> "Recorded":
+        """`frame` as learnt now: a correction could not be known before, so it is not available before."""
+        known = np.where(frame.revision > 0, np.maximum(frame.available_at, now), frame.available_at)
+        return cls(replace(frame, available_at=known), np.full(len(frame), now, dtype=np.int64))
 
     @classmethod
     def of_file(cls, frame: CandleFrame, revision: int, runs: Iterable[tuple[int, int]]) -> "Recorded":
         """From a blob and its row: `runs` are (count, time) pairs, in the order of the bars."""
         counts, times = zip(*runs, strict=True)
-        columns = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name != "revision"}
-        revised = CandleFrame(revision=np.full(len(frame), revision, dtype=np.int16), **columns)
+        revised = replace(frame, revision=np.full(len(frame), revision, dtype=np.int16))
         return cls(revised, np.repeat(np.array(times, dtype=np.int64), np.array(counts, dtype=np.int64)))
 
     def runs(self) -> list[tuple[int, int]]:
@@ -91,15 +79,25 @@ def changes(frame: CandleFrame, known: CandleFrame) -> tuple[CandleFrame, int]:
         The bars of `frame` that are new or differ, their revision one above the known bar's (0 where none is known),
         and how many of them differ.
     """
-    if not len(known) or not len(frame):
-        return frame.take(slice(None)) if not frame.revision.any() else _with_revision(frame, 0), 0
-    at = np.minimum(np.searchsorted(known.open_time, frame.open_time), len(known) - 1)
-    present = known.open_time[at] == frame.open_time
-    equal = present & (known.matrix()[at] == frame.matrix()).all(axis=1)
-    revision = np.where(present, known.revision[at] + 1, 0).astype(np.int16)
-    return _with_revision(frame, revision).take(~equal), int((present & ~equal).sum())
+    times = frame.open_time
+    at = np.searchsorted(known.open_time, times)
+    present = np.isin(times, known.open_time)
+    revision = np.zeros(len(frame), dtype=np.int16)
+    revision[present] = known.revision[at[present]] + 1
+    equal = present.copy()
+    equal[present] = (known.matrix()[at[present]] == frame.matrix()[present]).all(axis=1)
+    return replace(frame, revision=revision).take(~equal), int((present & ~equal).sum())
 
 
-def _with_revision(frame: CandleFrame, revision: Any) -> CandleFrame:
-    columns = {field.name: getattr(frame, field.name) for field in fields(frame) if field.name != "revision"}
-    return CandleFrame(revision=np.broadcast_to(np.int16(revision), len(frame)).astype(np.int16), **columns)
+def between_intervals(frame: CandleFrame, starts: Ints, ends: Ints) -> list[CandleFrame]:
+    """Cut `frame` so that each part can be a file beside those of the given intervals (sorted, disjoint).
+
+    Bars outside of all intervals keep their revision, one part for each space between two of them. Bars inside get
+    a revision of at least 1, one part for each revision.
+    """
+    place = np.searchsorted(starts, frame.open_time, side="right") - 1
+    inside = (place >= 0) & (frame.open_time < ends[place])
+    revised = replace(frame, revision=np.where(inside, np.maximum(frame.revision, 1), frame.revision))
+    place = np.where(revised.revision > 0, -1, place)
+    groups = sorted(set(zip(revised.revision.tolist(), place.tolist(), strict=True)))
+    return [revised.take((revised.revision == revision) & (place == space)) for revision, space in groups]

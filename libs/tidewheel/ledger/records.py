@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import Origin, PromotionAction, Purpose, RunState, Scope
+from tidewheel.contracts.states import GapState, Origin, PromotionAction, Purpose, RunState, Scope
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
 
@@ -38,6 +38,64 @@ class Lease:
     owner: str  #: instance that holds it, for people to read
     fence: int  #: grows with every grant, never reused; every guarded write presents it
     until: UtcMillis  #: the right ends here unless it is renewed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stream:
+    """A series of candles and how far it has come."""
+
+    key: StreamKey
+    origin: Origin  #: what the exchange said of itself at the first append; never changes
+    watermark: UtcMillis | None  #: next expected open time; None before the first seal
+    first_open: UtcMillis | None  #: open time of the oldest bar
+    next_open: UtcMillis | None  #: one step after the newest bar, sealed or not; None without bars
+    tail_bars: int  #: bars that wait for a seal
+    tail_since: UtcMillis | None  #: when the oldest of them was recorded
+    sealed_bars: int  #: bars in first revisions of files
+    files: int  #: files of all revisions
+    gaps_open: int  #: holes that nothing has filled or confirmed
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Appended:
+    """What one append brought."""
+
+    stored: int  #: bars not known before
+    duplicates: int  #: bars known with the same values; nothing was written for them
+    revised: int  #: bars known with other values; the new ones are a further revision
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gap:
+    """Missing bars between two known ones; the interval is [start, end)."""
+
+    key: StreamKey
+    start: UtcMillis  #: open time of the first missing bar
+    end: UtcMillis  #: open time of the next known bar
+    state: GapState
+    found_at: UtcMillis  #: when a seal passed it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegimeState:
+    """The newest regime of a stream."""
+
+    key: StreamKey
+    data_time: UtcMillis  #: open time of the newest bar that it has seen, data time
+    probs: Mapping[str, float]  #: state -> filtered probability
+    state: str  #: the most probable one
+    version: str  #: model that said so
+    changed_at: UtcMillis
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """What one check of `fsck` found."""
+
+    check: str  #: name of the check
+    ok: bool
+    detail: str  #: one sentence; where not ok it names what is wrong
+    count: int  #: how many things were looked at, or where not ok, are wrong
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

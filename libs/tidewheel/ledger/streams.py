@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import Conflict, NotFound
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import GapState, Origin
-from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Stream
 from tidewheel.ledger.tables import candles, files, gaps, streams
@@ -16,8 +16,8 @@ from tidewheel.ledger.tables import candles, files, gaps, streams
 class Streams:
     """The streams of this ledger."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, db: Database) -> None:
+        self._db = db
 
     def register(self, key: StreamKey, origin: Origin) -> Stream:
         """Make the stream known; the first call sets its origin for good.
@@ -25,26 +25,83 @@ class Streams:
         Raises:
             Conflict: it is already known with another origin (`origin_mismatch`).
         """
-        with self._database.write() as tx:
-            self._insert_once(tx, key, origin)
-            known = _record(tx, stream_row(tx, key))
+        insert = postgresql.insert if self._db.dialect == "postgresql" else sqlite.insert
+        with self._db.write() as connection:
+            connection.execute(
+                insert(streams)
+                .values(key=str(key), origin=origin, created_at=self._db.clock())
+                .on_conflict_do_nothing(index_elements=[streams.c.key])
+            )
+            known = _stream(connection.execute(_overview().where(streams.c.key == str(key))).one())
         if known.origin != origin:
             raise Conflict(
-                f"stream {key} holds {known.origin} candles and never mixes; {origin} candles need a ledger of their "
-                "own (set TIDEWHEEL_HOME or LEDGER_DB)",
+                f"stream {key} holds {known.origin} candles, and {origin} ones are never mixed in; "
+                "give them a ledger of their own (TIDEWHEEL_HOME or LEDGER_DB)",
                 code="origin_mismatch",
             )
         return known
 
     def get(self, key: StreamKey) -> Stream | None:
-        """The stream, or None when no candle of it was ever announced."""
-        with self._database.read() as tx:
-            row = tx.execute(select(streams).where(streams.c.key == str(key))).one_or_none()
-            return None if row is None else _record(tx, row)
+        """The stream, or None when it was never registered."""
+        with self._db.read() as connection:
+            row = connection.execute(_overview().where(streams.c.key == str(key))).one_or_none()
+        return None if row is None else _stream(row)
 
     def all(self) -> list[Stream]:
-        """All streams by key."""
-        with self._database.read() as tx:
-            return [_record(tx, row) for row in tx.execute(select(streams).order_by(streams.c.key)).all()]
+        """All streams, by key."""
+        with self._db.read() as connection:
+            return [_stream(row) for row in connection.execute(_overview().order_by(streams.c.key)).all()]
 
 
+def stream_row(connection: Connection, key: StreamKey) -> Row[Any]:
+    """The row of the table `streams`.
+
+    Raises:
+        NotFound: the stream was never registered.
+    """
+    row = connection.execute(select(streams).where(streams.c.key == str(key))).one_or_none()
+    if row is None:
+        raise NotFound(f"stream {key} is not in this ledger; ingest it first, or ask /streams for those that are")
+    return row
+
+
+def _overview() -> Select[Any]:
+    """One row a stream, with what its candles, files and gaps add up to."""
+    waiting = and_(
+        candles.c.stream_id == streams.c.id, candles.c.open_time >= func.coalesce(streams.c.watermark, -(2**62))
+    )
+    first = and_(waiting, candles.c.revision == 0)
+    sealed = and_(files.c.stream_id == streams.c.id, files.c.revision == 0)
+
+    def scalar(value: Any, condition: Any, name: str) -> Any:
+        return select(value).where(condition).scalar_subquery().label(name)
+
+    return select(
+        streams.c.key,
+        streams.c.origin,
+        streams.c.watermark,
+        scalar(func.count(), first, "tail_bars"),
+        scalar(func.min(candles.c.open_time), first, "tail_first"),
+        scalar(func.max(candles.c.open_time), first, "tail_last"),
+        scalar(func.min(candles.c.recorded_at), waiting, "tail_since"),
+        scalar(func.min(files.c.start_time), sealed, "sealed_first"),
+        scalar(func.coalesce(func.sum(files.c.bars), 0), sealed, "sealed_bars"),
+        scalar(func.count(), files.c.stream_id == streams.c.id, "files"),
+        scalar(func.count(), and_(gaps.c.stream_id == streams.c.id, gaps.c.state == GapState.OPEN), "gaps_open"),
+    )
+
+
+def _stream(row: Row[Any]) -> Stream:
+    key = StreamKey.parse(row.key)
+    return Stream(
+        key=key,
+        origin=Origin(row.origin),
+        watermark=row.watermark,
+        first_open=row.tail_first if row.sealed_first is None else row.sealed_first,
+        next_open=row.watermark if row.tail_last is None else row.tail_last + key.step,
+        tail_bars=row.tail_bars,
+        tail_since=row.tail_since,
+        sealed_bars=int(row.sealed_bars),
+        files=row.files,
+        gaps_open=row.gaps_open,
+    )

@@ -1,0 +1,60 @@
+"""The open tail: bars that wait for a seal, as rows of `candles`. Below the watermark the rows are only a cache."""
+
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, Connection, and_, insert, select
+
+from tidewheel.contracts.times import UtcMillis
+from tidewheel.features.frames import CandleFrame
+from tidewheel.ledger.recorded import COLUMNS, Recorded
+from tidewheel.ledger.tables import candles
+
+
+def waiting(stream_id: int, low: UtcMillis | None, high: UtcMillis | None = None) -> ColumnElement[bool]:
+    """The rows of a stream with `low <= open_time < high`; None leaves a side open."""
+    conditions: list[ColumnElement[bool]] = [candles.c.stream_id == stream_id]
+    if low is not None:
+        conditions.append(candles.c.open_time >= low)
+    if high is not None:
+        conditions.append(candles.c.open_time < high)
+    return and_(*conditions)
+
+
+def read_tail(
+    connection: Connection, step: int, stream_id: int, low: UtcMillis | None, high: UtcMillis | None
+) -> tuple[Recorded, str]:
+    """The bars there, every revision, and who fetched them."""
+    query = select(candles).where(waiting(stream_id, low, high)).order_by(candles.c.revision, candles.c.open_time)
+    rows = connection.execute(query).all()
+    table = (
+        dict(zip(candles.c.keys(), zip(*rows, strict=True), strict=True))
+        if rows
+        else dict.fromkeys(candles.c.keys(), ())
+    )
+
+    def column(name: str, dtype: Any) -> Any:
+        return np.array(table[name], dtype=dtype)
+
+    frame = CandleFrame(
+        step=step,
+        open_time=column("open_time", np.int64),
+        available_at=column("available_at", np.int64),
+        revision=column("revision", np.int16),
+        **{name: column(name, np.float64) for name in COLUMNS},
+    )
+    return Recorded(frame, column("recorded_at", np.int64)), ",".join(sorted(set(table["source"])))
+
+
+def insert_tail(connection: Connection, stream_id: int, bars: Recorded, source: str) -> None:
+    """Store the bars."""
+    if not len(bars.frame):
+        return
+    names = ("open_time", "revision", *COLUMNS, "available_at")
+    columns = [getattr(bars.frame, name).tolist() for name in names] + [bars.recorded_at.tolist()]
+    rows = zip(*columns, strict=True)
+    keys = (*names, "recorded_at")
+    connection.execute(
+        insert(candles),
+        [{"stream_id": stream_id, "source": source, **dict(zip(keys, row, strict=True))} for row in rows],
+    )
