@@ -161,7 +161,9 @@ class Bars:
             tail = select(func.min(candles.c.open_time), func.max(candles.c.open_time))
             oldest, newest = connection.execute(tail.where(waiting(row.id, row.watermark))).one()
             sealed = select(func.min(files.c.start_time)).where(files.c.stream_id == row.id)
-            oldest = connection.execute(sealed).scalar_one() or oldest
+            oldest = min(
+                (time for time in (oldest, connection.execute(sealed).scalar_one()) if time is not None), default=None
+            )
         if oldest is None or n < 1:
             return CandleFrame.empty(key.step)
         end = row.watermark if newest is None else newest + key.step
