@@ -3,7 +3,8 @@
 from typing import Any
 
 import numpy as np
-from sqlalchemy import ColumnElement, Connection, and_, insert, select
+from sqlalchemy import ColumnElement, Connection, and_, cast, func, insert, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame
@@ -51,10 +52,12 @@ def insert_tail(connection: Connection, stream_id: int, bars: Recorded, source: 
     if not len(bars.frame):
         return
     names = ("open_time", "revision", *COLUMNS, "available_at")
-    columns = [getattr(bars.frame, name).tolist() for name in names] + [bars.recorded_at.tolist()]
-    rows = zip(*columns, strict=True)
-    keys = (*names, "recorded_at")
-    connection.execute(
-        insert(candles),
-        [{"stream_id": stream_id, "source": source, **dict(zip(keys, row, strict=True))} for row in rows],
-    )
+    columns = {name: getattr(bars.frame, name).tolist() for name in names} | {"recorded_at": bars.recorded_at.tolist()}
+    same = {"stream_id": stream_id, "source": source}
+    if connection.dialect.name == "postgresql":  # one statement with arrays: row by row takes six times as long
+        arrays = [func.unnest(cast(values, ARRAY(candles.c[name].type))) for name, values in columns.items()]
+        rows = select(*(literal(value) for value in same.values()), *arrays)
+        connection.execute(insert(candles).from_select([*same, *columns], rows))
+    else:
+        table = zip(*columns.values(), strict=True)
+        connection.execute(insert(candles), [same | dict(zip(columns, row, strict=True)) for row in table])

@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -251,7 +252,7 @@ def test_sealers_race_and_one_wins(ledger: Ledger, lease: Lease) -> None:
 
     assert {error.code for error in failures} <= {"tail_moved", "watermark_moved", "files_overlap"}
     first = sorted((file.start, file.end) for file in ledger.bars.files(KEY) if file.revision == 0)
-    assert all(earlier[1] <= later[0] for earlier, later in zip(first, first[1:], strict=False))
+    assert all(earlier[1] <= later[0] for earlier, later in pairwise(first))
     assert same(ledger.bars.read(KEY), frame)
 
 
