@@ -91,8 +91,8 @@ class Database:
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(f"the ledger at {self} cannot be used now: {_first_line(error.orig)}") from error
         except StatementError as error:
-            if isinstance(error.orig, ValueError | TypeError):
-                raise BadInput(f"a value cannot be stored in the ledger: {_first_line(error.orig)}") from error
+            if isinstance(error.orig, BadInput):
+                raise error.orig from None  # SQLAlchemy wraps what _dumps raises, on one of the dialects
             raise
 
 
@@ -171,7 +171,10 @@ def _forget_connections_of_the_parent(engine: Engine) -> None:
 
 
 def _dumps(value: Any) -> str:
-    return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    try:
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
+    except (ValueError, TypeError) as error:
+        raise BadInput(f"a value cannot be stored in the ledger, for JSON has no such thing: {error}") from None
 
 
 def _first_line(error: BaseException | None) -> str:

@@ -6,12 +6,18 @@ from tidewheel.contracts.states import Purpose
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.archive import Archive
 from tidewheel.ledger.bars import Bars
+from tidewheel.ledger.claims import Claims
 from tidewheel.ledger.engine import Database
+from tidewheel.ledger.keys import Keys
 from tidewheel.ledger.leases import Leases
+from tidewheel.ledger.outbox import Outbox
 from tidewheel.ledger.records import Identity, Migrated
 from tidewheel.ledger.regimes import Regimes
+from tidewheel.ledger.replicas import Replicas
+from tidewheel.ledger.runs import Runs
 from tidewheel.ledger.schema import check_database, migrate_database
 from tidewheel.ledger.streams import Streams
+from tidewheel.ledger.versions import Versions
 
 
 class Ledger:
@@ -24,6 +30,12 @@ class Ledger:
         self.streams = Streams(db)
         self.bars = Bars(db, archive)
         self.regimes = Regimes(db)
+        self.runs = Runs(db)
+        self.claims = Claims(db)
+        self.versions = Versions(db)
+        self.replicas = Replicas(db)
+        self.outbox = Outbox(db)
+        self.keys = Keys(db)
 
     @property
     def dialect(self) -> str:

@@ -1,0 +1,130 @@
+"""Claims: which files a consumer's run holds, and which it has consumed.
+
+One row for each (consumer, file), so a file is consumed at most once by each consumer. The functions work inside
+the transaction of a run, which has presented its fence there.
+"""
+
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, literal, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from tidewheel.contracts.states import ClaimState
+from tidewheel.ledger.engine import Database
+from tidewheel.ledger.files import sealed_file, select_files
+from tidewheel.ledger.records import Consumption, SealedFile
+from tidewheel.ledger.tables import claims, files, streams
+
+MAX_ATTEMPTS = 5  #: a file whose runs fail or die this often becomes `poison`
+
+
+class Claims:
+    """What each consumer has done with each file."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    def states(self, consumer: str) -> dict[ClaimState, int]:
+        """How many files stand where for `consumer`; a file it never touched counts as downloaded."""
+        state = func.coalesce(claims.c.state, ClaimState.DOWNLOADED)
+        mine = and_(claims.c.file_id == files.c.id, claims.c.consumer == consumer)
+        with self._db.read() as connection:
+            rows = connection.execute(
+                select(state.label("state"), func.count().label("files"))
+                .select_from(files.outerjoin(claims, mine))
+                .where(files.c.quarantined.is_(None) | claims.c.state.is_not(None))
+                .group_by(state)
+            ).all()
+        found = {ClaimState(row.state): int(row.files) for row in rows}
+        return {each: found.get(each, 0) for each in ClaimState}
+
+    def consumption(self, consumer: str) -> list[Consumption]:
+        """The consumer's record, a row for each file that it ever held, in the order of sealing."""
+        with self._db.read() as connection:
+            rows = connection.execute(
+                select(claims).where(claims.c.consumer == consumer).order_by(claims.c.file_id)
+            ).all()
+        return [
+            Consumption(file_id=row.file_id, state=ClaimState(row.state), run_id=row.run_id, attempts=row.attempts)
+            for row in rows
+        ]
+
+
+def claim(
+    db: Database,
+    connection: Connection,
+    consumer: str,
+    run_id: int,
+    *,
+    limit: int | None,
+    timeframe: str | None,
+    strict: bool,
+) -> list[SealedFile]:
+    """Take up to `limit` free files, oldest data first, and return all that the run now holds, by stream and time."""
+    wanted = _wanted(timeframe, strict)
+    _list_new_files(db, connection, consumer, wanted)
+    chosen = (
+        select(claims.c.file_id)
+        .join(files, files.c.id == claims.c.file_id)
+        .join(streams, streams.c.id == files.c.stream_id)
+        .where(claims.c.consumer == consumer, claims.c.state == ClaimState.DOWNLOADED, wanted)
+        .order_by(files.c.start_time, files.c.id)
+        .limit(limit)
+        # On SQLite the write lock is held already.
+        .with_for_update(of=claims, skip_locked=True)
+        .cte("chosen")
+    )
+    connection.execute(
+        update(claims)
+        .where(claims.c.consumer == consumer, claims.c.file_id.in_(select(chosen.c.file_id)))
+        .values(
+            state=ClaimState.PROCESSING, run_id=run_id, attempts=claims.c.attempts + 1, changed_at=db.clock()
+        )
+    )  # fmt: skip
+    held = select_files().join(claims, claims.c.file_id == files.c.id).where(_held_by(run_id))
+    rows = connection.execute(held.order_by(streams.c.key, files.c.start_time, files.c.id)).all()
+    return [sealed_file(row) for row in rows]
+
+
+def consume(db: Database, connection: Connection, run_id: int) -> None:
+    """Record that the run's files are consumed, for good."""
+    connection.execute(update(claims).where(_held_by(run_id)).values(state=ClaimState.PROCESSED, changed_at=db.clock()))
+
+
+def give_back(db: Database, connection: Connection, run_id: int, *, counted: bool) -> None:
+    """Free the run's files. A counted attempt stays on their record, and the fifth makes them poison."""
+    if counted:
+        worn_out = claims.c.attempts >= MAX_ATTEMPTS
+        state = case((worn_out, literal(str(ClaimState.POISON))), else_=literal(str(ClaimState.DOWNLOADED)))
+        attempts: ColumnElement[int] = claims.c.attempts + 0
+    else:
+        state = case((claims.c.attempts > 0, literal(str(ClaimState.DOWNLOADED))))
+        attempts = claims.c.attempts - 1
+    connection.execute(
+        update(claims)
+        .where(_held_by(run_id))
+        .values(state=state, attempts=attempts, run_id=None, changed_at=db.clock())
+    )
+
+
+def _list_new_files(db: Database, connection: Connection, consumer: str, wanted: ColumnElement[bool]) -> None:
+    insert = postgresql.insert if db.dialect == "postgresql" else sqlite.insert
+    listed = exists().where(claims.c.consumer == consumer, claims.c.file_id == files.c.id)
+    new = (
+        select(literal(consumer), files.c.id, literal(str(ClaimState.DOWNLOADED)), literal(0), db.clock())
+        .join(streams, streams.c.id == files.c.stream_id)
+        .where(wanted, ~listed)
+    )
+    columns = ["consumer", "file_id", "state", "attempts", "changed_at"]
+    connection.execute(insert(claims).from_select(columns, new).on_conflict_do_nothing())
+
+
+def _wanted(timeframe: str | None, strict: bool) -> ColumnElement[bool]:
+    conditions: list[ColumnElement[bool]] = [files.c.quarantined.is_(None)]
+    if strict:
+        conditions.append(files.c.revision == 0)
+    if timeframe is not None:
+        conditions.append(streams.c.key.endswith(f":{timeframe}", autoescape=True))
+    return and_(*conditions)
+
+
+def _held_by(run_id: int) -> ColumnElement[bool]:
+    return and_(claims.c.run_id == run_id, claims.c.state == ClaimState.PROCESSING)

@@ -1,0 +1,175 @@
+"""One attempt at a run: everything a worker writes goes through here, and presents its fence."""
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import Connection, update
+
+from tidewheel.contracts.errors import BadInput, FenceLost, Unavailable
+from tidewheel.contracts.states import PromotionAction, RunState
+from tidewheel.contracts.verdicts import Verdict
+from tidewheel.ledger import claims, leases, versions
+from tidewheel.ledger.engine import Database
+from tidewheel.ledger.records import Lease, NewVersion, Run, SealedFile, Version
+from tidewheel.ledger.run_rows import read_run
+from tidewheel.ledger.tables import runs
+
+_WITHOUT_VERSION = (RunState.SKIPPED, RunState.FAILED, RunState.CANCELLED)
+
+
+class RunLease:
+    """The right to work on one run; leave it by `publish` or `finish`, or it gives its files back.
+
+    A heartbeat thread may call `renew` while another works. Every method raises FenceLost once the right is gone;
+    nothing was written then.
+    """
+
+    def __init__(self, db: Database, run: Run, lease: Lease) -> None:
+        self._db = db
+        self.run = run  #: as last read or written here
+        self.lease = lease
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.run.state.final or isinstance(error, FenceLost):
+            return
+        # A stop from outside (no error, Ctrl-C, SystemExit) is nobody's fault; an error may be the files'.
+        try:
+            self.give_back(counted=isinstance(error, Exception))
+        except (FenceLost, Unavailable):
+            if error is None:
+                raise
+            # The lease ends by itself, and the next attempt frees the files.
+
+    def claim_files(
+        self, limit: int | None = None, *, timeframe: str | None = None, strict: bool = False
+    ) -> list[SealedFile]:
+        """Hold up to `limit` more files that the consumer has not consumed; returns all that the run holds.
+
+        `timeframe` narrows it to streams of that timeframe. `strict` leaves corrections (revision > 0) alone, so
+        that no bar is ever handed out twice.
+        """
+        with self._db.write() as connection:
+            leases.guard(self._db, connection, self.lease)
+            held = claims.claim(
+                self._db,
+                connection,
+                self.run.consumer,
+                self.run.id,
+                limit=limit,
+                timeframe=timeframe,
+                strict=strict,
+            )
+            self._write(connection, claimed_files=len(held))
+            return held
+
+    def renew(self, ttl_ms: int) -> bool:
+        """Prolong the right to `ttl_ms` from now; says whether a person wants the run to stop."""
+        with self._db.write() as connection:
+            self.lease = leases.renew(self._db, connection, self.lease, ttl_ms)
+            return read_run(connection, self.run.id).cancel_requested
+
+    def progress(self, word: Mapping[str, Any]) -> None:
+        """Replace what `GET /runs/{id}` tells of the work."""
+        self._guarded(progress=dict(word))
+
+    def counts(self, claimed_files: int, new_bars: int, window_bars: int) -> None:
+        """Record what the run trains on."""
+        self._guarded(claimed_files=claimed_files, new_bars=new_bars, window_bars=window_bars)
+
+    def publish(self, version: NewVersion, verdict: Verdict) -> Run:
+        """Version, verdict, consumption, promotion where the verdict passed, and the end of the run: all or nothing.
+
+        After a lost answer, call it again: the run that it finished is returned.
+
+        Raises:
+            FenceLost: another worker took the run over, or it was finished otherwise.
+            BadInput: the version is of another family than the run.
+            Conflict: `version_taken` or `synthetic_origin`.
+        """
+        if version.family != self.run.family:
+            raise BadInput(f"run {self.run.id} makes {self.run.family} versions, not {version.family} ones")
+        state = RunState.PROMOTED if verdict.passed else RunState.REFUSED
+        with self._db.write() as connection:
+            if self._open_or_settled_as(connection, state, version.version):
+                stored = versions.store_version(self._db, connection, self.run.id, version, verdict)
+                claims.consume(self._db, connection, self.run.id)
+                if verdict.passed:
+                    self._promote(connection, stored)
+                self._end(connection, state, _refusal(verdict), version.version)
+            run = read_run(connection, self.run.id)
+        self.run = run
+        return run
+
+    def finish(self, state: RunState, reason: str) -> Run:
+        """End the run without a version; its files are free again, after a failure with one more attempt on record.
+
+        Safe to call again after a lost answer.
+
+        Raises:
+            BadInput: `state` is not skipped, failed or cancelled.
+        """
+        if state not in _WITHOUT_VERSION:
+            raise BadInput(f"a run cannot finish as {state}: {', '.join(_WITHOUT_VERSION)}, or publish")
+        with self._db.write() as connection:
+            if self._open_or_settled_as(connection, state, None):
+                claims.give_back(self._db, connection, self.run.id, counted=state is RunState.FAILED)
+                self._end(connection, state, reason, None)
+            run = read_run(connection, self.run.id)
+        self.run = run
+        return run
+
+    def give_back(self, *, counted: bool = False) -> Run:
+        """Return the run to the queue and free its files; `counted` leaves the attempt on their record."""
+        with self._db.write() as connection:
+            leases.guard(self._db, connection, self.lease)
+            claims.give_back(self._db, connection, self.run.id, counted=counted)
+            self._write(
+                connection, state=RunState.QUEUED, claimed_files=0, attempts=self.run.attempts - (0 if counted else 1)
+            )
+            leases.release(connection, self.lease)
+            run = read_run(connection, self.run.id)
+        self.run = run
+        return run
+
+    def _guarded(self, **values: Any) -> None:
+        with self._db.write() as connection:
+            leases.guard(self._db, connection, self.lease)
+            self._write(connection, **values)
+
+    def _open_or_settled_as(self, connection: Connection, state: RunState, version: str | None) -> bool:
+        """True: go on and write. False: an earlier call of ours did, and only its answer was lost."""
+        try:
+            leases.guard(self._db, connection, self.lease)
+        except FenceLost:
+            settled = runs.select().where(
+                runs.c.id == self.run.id,
+                runs.c.fence == self.lease.fence,
+                runs.c.state == state,
+                runs.c.version.is_not_distinct_from(version),
+            )
+            if connection.execute(settled).one_or_none() is None:
+                raise
+            return False
+        return True
+
+    def _promote(self, connection: Connection, version: Version) -> None:
+        actor, why = f"run {self.run.id}", "the gate passed it"
+        versions.promote(self._db, connection, version, PromotionAction.PROMOTE, actor, why, run_id=self.run.id)
+
+    def _end(self, connection: Connection, state: RunState, reason: str | None, version: str | None) -> None:
+        self._write(connection, state=state, reason=reason, version=version, finished_at=self._db.clock())
+        leases.release(connection, self.lease)
+
+    def _write(self, connection: Connection, **values: Any) -> None:
+        connection.execute(update(runs).where(runs.c.id == self.run.id).values(**values))
+
+
+def _refusal(verdict: Verdict) -> str | None:
+    step = verdict.refusal
+    return None if step is None else f"{step.step}: {step.reason}"
