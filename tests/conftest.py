@@ -2,7 +2,7 @@
 
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -76,6 +76,27 @@ def ledger(ledger_dsn: str, data_dir: Path) -> Iterator[Ledger]:
     opened.close()
 
 
+@pytest.fixture
+def report(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Print a line at the end of the whole run: for figures that a reader wants to see, pass or fail."""
+    return lambda line: request.node.user_properties.append(("report", line))
+
+
+class Figures:
+    """Prints what tests told through `report`, from xdist's workers too."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call":
+            self._lines += [str(line) for name, line in report.user_properties if name == "report"]
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in sorted(self._lines):
+            terminalreporter.write_line(line)
+
+
 class DialectCount:
     """Counts ledger tests per dialect where reports arrive, so that xdist's workers are counted too."""
 
@@ -107,6 +128,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Count where the whole selection is run; a hand-picked test may well be of one dialect."""
     on_xdist_worker = hasattr(config, "workerinput")
     hand_picked = config.option.keyword or config.option.maxfail or any("::" in each for each in config.args)
+    if not on_xdist_worker:
+        config.pluginmanager.register(Figures(), "figures")
     if not on_xdist_worker and not hand_picked:
         config.pluginmanager.register(DialectCount(), "dialect-count")
 
