@@ -5,15 +5,15 @@ from typing import ClassVar, Literal
 from pydantic import AliasChoices, Field, SecretStr, field_validator, model_validator
 
 from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.roles import Role
 from tidewheel.contracts.times import step_millis
-from tidewheel.kit.settings import CommaSeparated, Moment
-from tidewheel.kit.settings import Settings as CommonSettings
+from tidewheel.kit.settings import CommaSeparated, Moment, Settings
 
 
-class Settings(CommonSettings):
+class IngesterSettings(Settings):
     """Which candles to fetch, from where, how many at a time, and when to seal them."""
 
-    role: ClassVar[str] = "ingester"
+    role: ClassVar[str] = Role.INGESTER
 
     exchange: str = Field("binance", description="ccxt's id of the exchange.")
     exchange_type: Literal["spot", "futures"] = Field(
@@ -58,7 +58,7 @@ class Settings(CommonSettings):
         return value
 
     @model_validator(mode="after")
-    def _ends_after_its_start(self) -> "Settings":
+    def _ends_after_its_start(self) -> "IngesterSettings":
         if self.start_ts is not None and self.end_ts is not None and self.end_ts <= self.start_ts:
             raise ValueError(f"END_TS ({self.end_ts}) is not after START_TS ({self.start_ts}); exchange them")
         return self

@@ -1,0 +1,56 @@
+"""Where the ingester's parts meet: the API (role ingester) and the tasks (role worker)."""
+
+from services.ingester.settings import IngesterSettings
+from tidewheel.contracts.errors import Unavailable
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.messages import Bus as Channels
+from tidewheel.contracts.times import UtcMillis
+from tidewheel.kit.bus import Bus
+from tidewheel.kit.logs import logger
+from tidewheel.kit.service import Service
+from tidewheel.ledger.open import open_ledger
+
+
+def build(settings: IngesterSettings) -> Service:
+    """The ingester over one ledger and one exchange; no request is sent to the exchange yet.
+
+    Raises:
+        BadInput: ccxt does not know the exchange.
+        SchemaMismatch, Unavailable: the ledger is not there.
+    """
+    from services.ingester.api import router
+    from services.ingester.service import Ingester
+    from services.ingester.tasks import tasks
+    from tidewheel.market.exchange import open_exchange
+    from tidewheel.market.limiter import Limiter
+
+    key, secret = settings.exchange_api_key, settings.exchange_api_secret
+    exchange = open_exchange(
+        settings.exchange,
+        type=settings.exchange_type,
+        url=settings.exchange_url,
+        api_key=key.get_secret_value() if key else None,
+        secret=secret.get_secret_value() if secret else None,
+        sleep_ms=settings.sleep_ms,
+        limiter=Limiter(settings.data_dir / "limits"),
+    )
+    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    bus = Bus(settings.redis_url)
+    ingester = Ingester(ledger, exchange, settings, tell=lambda stream, watermark: hint(bus, stream, watermark))
+    return Service(
+        name=settings.role,
+        settings=settings,
+        routers=[router(ingester)],
+        tasks=tasks(ingester),
+        pings=[ledger.ping],
+        keys=ledger.keys,
+        close=[ledger.close, bus.close],
+    )
+
+
+def hint(bus: Bus, stream: StreamKey, watermark: UtcMillis | None) -> None:
+    """Tell listeners that bars were stored; the ledger has them whether or not the broker is there."""
+    try:
+        bus.publish(Channels.candles(str(stream)), {"stream": str(stream), "watermark": watermark})
+    except Unavailable as away:
+        logger(__name__).warning("candle_hint_lost", stream=str(stream), reason=away.detail)

@@ -1,0 +1,185 @@
+"""Fetches closed candles and seals them into the ledger."""
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from services.ingester.schemas import Ingested, StreamError, StreamReport, StreamView
+from services.ingester.settings import IngesterSettings
+from tidewheel.contracts.errors import BadInput, LeaseTaken, NotFound, TidewheelError
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.times import DAY, UtcMillis
+from tidewheel.features.frames import CandleFrame
+from tidewheel.ledger.leases import HeldLease
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import SealedFile, Stream
+from tidewheel.market.exchange import Exchange
+
+LEASE_MS = 15_000
+WAIT_FOR_LEASE_SECONDS = 20.0  #: longer than a dead writer's lease
+DEFAULT_HISTORY = 30 * DAY
+
+Tell = Callable[[StreamKey, UtcMillis | None], None]
+
+
+class Ingester:
+    """Brings the streams of one exchange up to date, one writer a stream."""
+
+    def __init__(self, ledger: Ledger, exchange: Exchange, settings: IngesterSettings, tell: Tell) -> None:
+        """Take the parts; `tell(key, watermark)` is called after bars were stored."""
+        self._ledger, self._exchange, self._settings, self._tell = ledger, exchange, settings, tell
+        self._exchange_lock = threading.Lock()  # the client is one conversation
+        self._stream_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def ingest_once(self, until: UtcMillis | None = None, *, to_the_end: bool = False) -> Ingested:
+        """Fetch and seal one chunk of BATCH_LIMIT bars for each stream of SYMBOLS.
+
+        A stream that fails says so in its report, and the others go on.
+
+        Args:
+            until: fetch chunk after chunk, up to the bar that opens before this time.
+            to_the_end: ... up to the newest closed bar.
+
+        Raises:
+            Unavailable, Overloaded, BadInput, LeaseTaken ...: every stream failed; the first one's reason, with all
+                reports as `streams`.
+        """
+        reports: list[StreamReport] = []
+        errors: list[TidewheelError] = []
+        for symbol in self._settings.wanted_symbols:
+            report = StreamReport(stream=f"{self._exchange.id}:{symbol}:{self._settings.timeframe}")
+            try:
+                for newest in self._chunks(symbol, self._settings.timeframe, until, to_the_end=to_the_end):
+                    report = newest
+            except TidewheelError as error:
+                errors.append(error)
+                report = report.model_copy(update={"error": StreamError(code=error.code, detail=error.detail)})
+            reports.append(report)
+        if errors and len(errors) == len(reports):
+            errors[0].extra["streams"] = [report.model_dump(mode="json", exclude_unset=True) for report in reports]
+            raise errors[0]
+        return Ingested(streams=reports)
+
+    def ingest_due(self, stream: str) -> StreamReport | None:
+        """Store what has closed of `stream` and seal it if SEAL_BARS wait or the oldest has waited long enough.
+
+        Gives None when another writer is at it.
+
+        Raises:
+            BadInput: the stream is not of this ingester's exchange.
+            Unavailable, Overloaded ...: the exchange failed; what came before is stored.
+        """
+        key = StreamKey.parse(stream)
+        if key.exchange not in (self._settings.exchange, self._exchange.id):
+            raise BadInput(f"stream {stream} is not of {self._exchange.id}; set EXCHANGE, or send it to its ingester")
+        report = None
+        try:
+            for newest in self._chunks(key.symbol, key.timeframe, None, to_the_end=True, due_only=True):
+                report = newest
+        except LeaseTaken:
+            return None
+        return report
+
+    def streams(self) -> list[StreamView]:
+        """All streams of the ledger, by key."""
+        return [_view(stream) for stream in self._ledger.streams.all()]
+
+    def candles(
+        self, key: StreamKey, start: UtcMillis | None, end: UtcMillis | None, as_of: UtcMillis | None
+    ) -> CandleFrame:
+        """Bars as the ledger has them, or had them at `as_of`."""
+        return self._ledger.bars.read(key, start, end, as_of)
+
+    def _chunks(
+        self, symbol: str, timeframe: str, until: UtcMillis | None, *, to_the_end: bool, due_only: bool = False
+    ) -> Iterator[StreamReport]:
+        """Fetch, store and seal chunk by chunk; after each, the report of all so far."""
+        with self._exchange_lock:
+            key = StreamKey(
+                self._exchange.id, self._exchange.resolve(symbol), self._exchange.check_timeframe(timeframe)
+            )
+        with self._stream_locks[str(key)], self._writer(key, wait=not due_only) as held:
+            with self._exchange_lock:
+                stream = self._ledger.streams.register(key, self._exchange.origin())
+                now = self._exchange.server_time()
+            loops = to_the_end or until is not None
+            ends = (until, now if to_the_end else None, self._settings.end_ts)
+            end = min((time for time in ends if time is not None), default=None)
+            since = self._begin(stream, now)
+            report = StreamReport(stream=str(key))
+            done = False
+            while not done:
+                with self._exchange_lock:
+                    page = self._exchange.closed_bars(key.symbol, timeframe, since, self._settings.batch_limit, end)
+                appended = self._ledger.bars.append(held.lease, key, page.frame, self._exchange.id)
+                sealed = self._seal(held, key, due_only)
+                after = self._known(key)
+                report = StreamReport(
+                    stream=str(key),
+                    fetched=report.fetched + len(page.frame),
+                    stored=report.stored + appended.stored,
+                    file_id=sealed.id if sealed else report.file_id,
+                    watermark=after.watermark,
+                    gaps=after.gaps_open,
+                    caught_up=page.complete,
+                )
+                yield report
+                since, done = page.next_since, page.complete or not loops
+            if report.stored:
+                self._tell(key, report.watermark)
+
+    def _known(self, key: StreamKey) -> Stream:
+        stream = self._ledger.streams.get(key)
+        if stream is None:
+            raise NotFound(f"stream {key} was removed from the ledger while it was being ingested")
+        return stream
+
+    def _begin(self, stream: Stream, now: UtcMillis) -> UtcMillis:
+        """The first open time that is wanted: behind the newest bar, or where a new stream begins."""
+        if stream.next_open is not None:
+            return stream.next_open
+        return now - DEFAULT_HISTORY if self._settings.start_ts is None else self._settings.start_ts
+
+    def _seal(self, held: HeldLease, key: StreamKey, due_only: bool) -> SealedFile | None:
+        if due_only:
+            stream = self._known(key)
+            waited = self._ledger.now() - (stream.tail_since or 0)
+            if stream.tail_bars < self._settings.seal_bars and waited < self._settings.seal_seconds * 1_000:
+                return None
+        return self._ledger.bars.seal(held.lease, key)
+
+    @contextmanager
+    def _writer(self, key: StreamKey, *, wait: bool) -> Iterator[HeldLease]:
+        """The stream's lease; another process's ingestion is waited for, as it takes a moment and brings the same."""
+        deadline = time.monotonic() + (WAIT_FOR_LEASE_SECONDS if wait else 0.0)
+        name = f"stream:{key}"
+        while True:
+            lease = self._ledger.leases.acquire(name, self._settings.instance, LEASE_MS)
+            if lease is not None:
+                break
+            if time.monotonic() >= deadline:
+                holder = self._ledger.leases.get(name)
+                owner = holder.owner if holder else "another process"
+                raise LeaseTaken(f"{owner} is ingesting {key} now; try again when it is done", holder=owner)
+            time.sleep(0.1)
+        held = HeldLease(self._ledger.leases, lease, LEASE_MS)
+        try:
+            yield held
+        finally:
+            held.stop()
+            self._ledger.leases.release(held.lease)
+
+
+def _view(stream: Stream) -> StreamView:
+    return StreamView(
+        stream=str(stream.key),
+        origin=stream.origin,
+        watermark=stream.watermark,
+        first_open=stream.first_open,
+        tail_bars=stream.tail_bars,
+        sealed_bars=stream.sealed_bars,
+        files=stream.files,
+        gaps_open=stream.gaps_open,
+    )
