@@ -1,1 +1,0 @@
-"""The commands of `tidewheel`, a module each group."""

@@ -1,0 +1,65 @@
+"""Where the trainer's parts meet: the API (role ml-trainer) and the worker (role trainer)."""
+
+from services.ml_trainer.settings import Settings
+from tidewheel.contracts.roles import Role
+from tidewheel.features.returns import regime_signature
+from tidewheel.gates.gate import Gate
+from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
+from tidewheel.kit.service import Service
+from tidewheel.ledger.open import open_ledger
+from tidewheel.modelstore.steps import Canary, Digest
+from tidewheel.modelstore.store import ModelStore
+
+
+def build(settings: Settings) -> Service:
+    """The API on port 8003; it trains nothing itself."""
+    import httpx
+
+    from services.ml_trainer.api import predict_router, router
+    from services.ml_trainer.service.runs import Champion, Runs
+
+    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    runs = Runs(ledger, settings.train_consumer)
+    champion = Champion(ledger, ModelStore(settings.models_dir), settings.train_consumer)
+    predictor = httpx.Client(base_url=str(settings.predictor_url), timeout=30.0)
+    return Service(
+        name=Role.ML_TRAINER,
+        settings=settings,
+        routers=[router(runs, champion, settings.train_wait_seconds), predict_router(predictor)],
+        pings=[ledger.ping],
+        keys=ledger.keys,
+        close=[ledger.close, predictor.close],
+    )
+
+
+def build_worker(settings: Settings) -> Service:
+    """The worker that carries runs out, one at a time, each fit in a child process."""
+    from services.ml_trainer.service.fitting import FitChild
+    from services.ml_trainer.service.trainer import Trainer
+    from services.ml_trainer.tasks import tasks
+
+    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    store = ModelStore(settings.models_dir)
+    store.check_writable()
+    trainer = Trainer(ledger, store, standard_gate(settings), FitChild(settings.data_dir / "work"), settings)
+    return Service(
+        name=Role.TRAINER,
+        settings=settings,
+        tasks=tasks(trainer),
+        pings=[ledger.ping],
+        on_shutdown=[trainer.stop],
+        close=[ledger.close],
+    )
+
+
+def standard_gate(settings: Settings) -> Gate:
+    """The steps of promotion, in order; the first refusal ends it."""
+    return Gate(
+        [
+            SchemaStep(regime_signature(settings.timeframe)),
+            Digest(),
+            EnoughDataStep(),
+            Canary(),
+            ChampionStep(),
+        ]
+    )

@@ -1,0 +1,22 @@
+"""DELETE_AFTER_PROCESS: the incoming CSV of a file goes once nobody waits for it; the archive stays."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from tidewheel.contracts.states import ClaimState
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import SealedFile
+
+_RECENT_RUNS = 500
+
+
+def delete_processed(ledger: Ledger, data_dir: Path, files: Iterable[SealedFile]) -> None:
+    """Delete the CSV of those `files` that every consumer with a recent run has processed."""
+    consumers = {run.consumer for run in ledger.runs.list(_RECENT_RUNS)}
+    processed = [
+        {one.file_id for one in ledger.claims.consumption(consumer) if one.state == ClaimState.PROCESSED}
+        for consumer in consumers
+    ]
+    for file in files:
+        if all(file.id in done for done in processed):
+            (data_dir / file.csv_path).unlink(missing_ok=True)

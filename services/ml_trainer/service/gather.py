@@ -1,0 +1,77 @@
+"""Which bars a run trains on, and which it is judged on."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.times import DAY, UtcMillis
+from tidewheel.features.frames import CandleFrame
+from tidewheel.ledger.archive import Archive
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import SealedFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Window:
+    """The bars of one run, by stream; gaps are left in place."""
+
+    files: tuple[SealedFile, ...]  #: what the run claimed, by id
+    bars: Mapping[StreamKey, CandleFrame]  #: what the run sees; no stream is empty
+
+    @property
+    def new_bars(self) -> int:
+        """Bars in the claimed files."""
+        return sum(file.bars for file in self.files)
+
+    @property
+    def total(self) -> int:
+        """Bars of all streams together."""
+        return sum(len(frame) for frame in self.bars.values())
+
+    @property
+    def data_as_of(self) -> UtcMillis:
+        """End of the newest bar: when the data could first be known."""
+        return max(int(frame.open_time[-1]) + frame.step for frame in self.bars.values())
+
+    def ranges(self) -> dict[str, list[list[int]]]:
+        """`[start, end)` of every unbroken run of bars, by stream."""
+        return {
+            str(key): [[int(run.open_time[0]), int(run.open_time[-1]) + run.step] for run in frame.segments()]
+            for key, frame in self.bars.items()
+        }
+
+    def lineage(self) -> dict[str, Any]:
+        """What a version says of the data that it came from."""
+        files = [file.id for file in self.files]
+        return {"files": files, "new_bars": self.new_bars, "bars": self.total, "ranges": self.ranges()}
+
+
+def strict_window(archive: Archive, files: Sequence[SealedFile]) -> Window:
+    """The bars of the claimed files as first sealed, and no other: each bar is trained at most once."""
+    ordered = sorted(files, key=lambda file: (file.key, file.start))
+    frames: dict[StreamKey, list[CandleFrame]] = {}
+    for file in ordered:
+        frames.setdefault(file.key, []).append(archive.load(file.blob_path, file.digest))
+    return _window(files, {key: CandleFrame.concat(parts, key.step) for key, parts in frames.items()})
+
+
+def sliding_window(ledger: Ledger, files: Sequence[SealedFile], timeframe: str, days: int) -> Window:
+    """The sealed bars of the last `days` before the newest one, over all streams of `timeframe`.
+
+    The claimed files lie in it or behind it; a corrected bar replaces the older copy.
+    """
+    ends = {
+        stream.key: stream.watermark
+        for stream in ledger.streams.all()
+        if stream.key.timeframe == timeframe and stream.watermark is not None
+    }
+    start = max(ends.values(), default=0) - days * DAY
+    return _window(files, {key: ledger.bars.read(key, start, end) for key, end in ends.items() if end > start})
+
+
+def _window(files: Sequence[SealedFile], bars: Mapping[StreamKey, CandleFrame]) -> Window:
+    return Window(
+        files=tuple(sorted(files, key=lambda file: file.id)),
+        bars={key: bars[key] for key in sorted(bars) if len(bars[key])},
+    )

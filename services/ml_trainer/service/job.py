@@ -1,0 +1,102 @@
+"""One fit as files in a work directory: the parent writes the job, the child writes the result.
+
+```
+work/job.json         what to do
+work/bars-<i>.npz     columns of stream i's training bars
+work/champion/        payload of the model to start from or to match, when there is one
+work/result/          payload of the fitted model
+```
+Only JSON and plain arrays cross the boundary, so neither side can make the other run code.
+"""
+
+import io
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from tidewheel.contracts.errors import BadBundle
+from tidewheel.features.frames import CandleFrame
+
+_COLUMNS = tuple(field.name for field in fields(CandleFrame) if field.name != "step")
+_MAX_RESULT_BYTES = 256 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FitJob:
+    """What one child fits."""
+
+    parent_pid: int  #: the child ends itself when this process is gone
+    memory_mb: int  #: address space that the child may use, MiB
+    seed: int
+    restarts: int  #: fits from different starts, the best of which is kept
+    max_iter: int  #: EM iterations a restart may take
+    strict: bool  #: add the bars to the champion's sufficient statistics, rather than fit them alone
+    bars: Mapping[str, CandleFrame]  #: training bars by stream; gaps end a segment
+    champion: Mapping[str, bytes] | None  #: payload of the present champion
+
+    def segments(self) -> dict[str, list[CandleFrame]]:
+        """The bars cut where one is missing."""
+        return {stream: frame.segments() for stream, frame in self.bars.items()}
+
+
+def write_job(work: Path, job: FitJob) -> None:
+    """Lay `job` out under `work`, which must exist and be empty."""
+    for index, frame in enumerate(job.bars.values()):
+        columns = {name: getattr(frame, name) for name in _COLUMNS}
+        np.savez(work / f"bars-{index}.npz", allow_pickle=False, step=np.int64(frame.step), **columns)
+    if job.champion is not None:
+        write_payload(work / "champion", job.champion)
+    settings = {
+        "parent_pid": job.parent_pid,
+        "memory_mb": job.memory_mb,
+        "seed": job.seed,
+        "restarts": job.restarts,
+        "max_iter": job.max_iter,
+        "strict": job.strict,
+        "streams": list(job.bars),
+        "champion": job.champion is not None,
+    }
+    (work / "job.json").write_text(json.dumps(settings), encoding="utf-8")
+
+
+def read_job(work: Path) -> FitJob:
+    """The job that `write_job` laid out."""
+    settings = json.loads((work / "job.json").read_text(encoding="utf-8"))
+    streams = settings.pop("streams")
+    champion = read_payload(work / "champion") if settings.pop("champion") else None
+    bars = {stream: _read_bars(work / f"bars-{index}.npz") for index, stream in enumerate(streams)}
+    return FitJob(bars=bars, champion=champion, **settings)
+
+
+def _read_bars(path: Path) -> CandleFrame:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
+        columns = {name: arrays[name] for name in _COLUMNS}
+        return CandleFrame(step=int(arrays["step"]), **columns).checked()
+
+
+def write_payload(folder: Path, payload: Mapping[str, bytes]) -> None:
+    """Write each payload file into the new directory `folder`."""
+    folder.mkdir()
+    for name, content in payload.items():
+        (folder / name).write_bytes(content)
+
+
+def read_payload(folder: Path) -> dict[str, bytes]:
+    """The payload files in `folder`.
+
+    Raises:
+        BadBundle: there is none, one is not a plain file, or they are implausibly large.
+    """
+    if not folder.is_dir():
+        raise BadBundle("the fit left no result")
+    paths = sorted(folder.iterdir())
+    odd = next((path.name for path in paths if path.is_symlink() or not path.is_file()), None)
+    if odd is not None:
+        raise BadBundle(f"the fit's result holds {odd!r}, which is not a plain file")
+    size = sum(path.stat().st_size for path in paths)
+    if not paths or size > _MAX_RESULT_BYTES:
+        raise BadBundle(f"the fit's result has {len(paths)} files of {size} bytes together")
+    return {path.name: path.read_bytes() for path in paths}

@@ -1,0 +1,112 @@
+"""The ledger's champion as a symlink: `current` follows the promotions."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from tidewheel.contracts.errors import BadBundle, NotFound
+from tidewheel.contracts.times import iso
+from tidewheel.kit.logs import logger
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Promotion
+from tidewheel.modelstore.store import ROOT_FAMILY, ModelStore
+
+_log = logger(__name__)
+
+
+class Projection:
+    """Points `current` at the ledger's champion. One process at a time does so for a family, under a file lock.
+
+    The registry file is written after the symlink. So when it names the last promotion and `current` names another
+    version, a person has moved the link since; in every other difference the link merely lags behind.
+    """
+
+    def __init__(self, ledger: Ledger, store: ModelStore) -> None:
+        self._ledger, self._store = ledger, store
+
+    def follow(self, family: str) -> str | None:
+        """Point `current` at the champion, whatever it points at now; the version, None where nothing is promoted.
+
+        Raises:
+            NotFound, BadBundle: the champion's bundle is missing or damaged; `current` stays.
+        """
+        with self._alone(family):
+            promotion = self._last(family)
+            if promotion is not None and not self._settled(family, promotion):
+                self._point(family, promotion)
+        return promotion.version if promotion else None
+
+    def reconcile(self, family: str) -> str | None:
+        """`follow`, but a link that a person moved to an intact version that may serve is taken for a rollback."""
+        with self._alone(family):
+            promotion = self._last(family)
+            if promotion is None or self._settled(family, promotion):
+                return promotion.version if promotion else None
+            chosen = self._chosen_by_hand(family, promotion)
+            if chosen is not None:
+                _log.warning("current_adopted", family=family, version=chosen, before=promotion.version)
+                promotion = self._ledger.versions.adopt(family, chosen, actor="filesystem")
+            else:
+                _log.warning("current_put_back", family=family, version=promotion.version)
+            self._point(family, promotion)
+            return promotion.version
+
+    def _last(self, family: str) -> Promotion | None:
+        return next(iter(sorted(self._ledger.versions.promotions(family), key=lambda one: -one.id)), None)
+
+    def _point(self, family: str, promotion: Promotion) -> None:
+        version = self._ledger.versions.get(family, promotion.version)
+        self._store.point(
+            family,
+            promotion.version,
+            actor=promotion.actor,
+            at=promotion.created_at,
+            reason=promotion.reason,
+            verdict=version.verdict if version else None,
+        )
+
+    def _settled(self, family: str, promotion: Promotion) -> bool:
+        try:
+            current, root = self._store.current(family), self._root(family)
+        except BadBundle as odd:
+            _log.error("current_is_odd", family=family, detail=odd.detail)
+            return False
+        return current == promotion.version and root is None and self._recorded(family, promotion)
+
+    def _recorded(self, family: str, promotion: Promotion) -> bool:
+        record = self._store.registry(family) or {}
+        return (record.get("version"), record.get("promoted_at")) == (promotion.version, iso(promotion.created_at))
+
+    def _chosen_by_hand(self, family: str, promotion: Promotion) -> str | None:
+        """The version that a person pointed `current` at, if it may serve."""
+        if not self._recorded(family, promotion):
+            return None
+        try:
+            chosen = self._root(family) or self._store.current(family)
+            if chosen in (None, promotion.version):
+                return None
+            self._store.open(family, chosen)
+        except (BadBundle, NotFound) as refused:
+            _log.error("hand_set_current_refused", family=family, detail=refused.detail)
+            return None
+        version = self._ledger.versions.get(family, chosen)
+        served_before = any(one.version == chosen for one in self._ledger.versions.promotions(family))
+        if version is None or not (served_before or (version.verdict and version.verdict.passed)):
+            _log.error("hand_set_current_refused", family=family, detail=f"version {chosen} was never passed")
+            return None
+        return chosen
+
+    def _root(self, family: str) -> str | None:
+        return self._store.root_repointed() if family == ROOT_FAMILY else None
+
+    @contextmanager
+    def _alone(self, family: str) -> Iterator[None]:
+        folder = self._store.path(family, "v1970-01-01-00000000").parent
+        folder.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,177 @@
+"""One training run from claim to verdict."""
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from services.ml_trainer.service.challenger import Challenger, Champion
+from services.ml_trainer.service.cleanup import delete_processed
+from services.ml_trainer.service.fitting import FitChild, FitFailed
+from services.ml_trainer.service.gather import Window, sliding_window, strict_window
+from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.projection import Projection
+from services.ml_trainer.service.watch import Ending, RunEnded, Watch
+from services.ml_trainer.settings import Settings
+from tidewheel.contracts.errors import FenceLost, NotEnoughData, TidewheelError, Unavailable
+from tidewheel.contracts.states import Origin, RunState
+from tidewheel.features.frames import CandleFrame
+from tidewheel.gates.gate import Gate
+from tidewheel.gates.splits import Split, split
+from tidewheel.kit.logs import logger
+from tidewheel.ledger.archive import Archive
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Run
+from tidewheel.ledger.run_lease import RunLease
+from tidewheel.models.regime import RegimeModel
+from tidewheel.modelstore.store import ModelStore
+
+_log = logger(__name__)
+
+
+class Trainer:
+    """Turns sealed candles into a published version, or into a reason why not."""
+
+    def __init__(self, ledger: Ledger, store: ModelStore, gate: Gate, child: FitChild, settings: Settings) -> None:
+        self._ledger, self._store, self._gate, self._child = ledger, store, gate, child
+        self._settings = settings
+        self._projection = Projection(ledger, store)
+        self._stopping = threading.Event()
+        self._watches: set[Watch] = set()
+
+    def stop(self) -> None:
+        """End every fit at once; its run goes back to the queue and its files with it. No further run starts."""
+        self._stopping.set()
+        for watch in tuple(self._watches):
+            watch.end(Ending.SHUTDOWN)
+
+    def run(self, run_id: int) -> Run | None:
+        """Claim, fit in a child, judge, publish; None when the run is not to be had (final, or another worker's).
+
+        A run that ends here neither published nor finished goes back to the queue with its files.
+
+        Raises:
+            FenceLost: another worker took the run over; nothing was written.
+            Unavailable: the ledger is away.
+        """
+        ttl = self._settings.lease_ms
+        lease = None if self._stopping.is_set() else self._ledger.runs.lease(run_id, self._settings.instance, ttl)
+        if lease is None:
+            return None
+        with lease, self._watch(lease) as watch:
+            try:
+                return self._attempt(lease, watch)
+            except RunEnded as ended:
+                _log.warning("run_given_back", run_id=run_id, ending=ended.ending)
+                if ended.ending is Ending.FENCE_LOST:
+                    raise FenceLost(f"the lease of run {run_id} was lost; nothing was written") from None
+        return self._ledger.runs.get(run_id)
+
+    @contextmanager
+    def _watch(self, lease: RunLease) -> Iterator[Watch]:
+        with Watch(self._ledger, lease, self._settings.lease_ms) as watch:
+            self._watches.add(watch)
+            try:
+                if self._stopping.is_set():
+                    watch.end(Ending.SHUTDOWN)
+                yield watch
+            finally:
+                self._watches.discard(watch)
+
+    def _attempt(self, lease: RunLease, watch: Watch) -> Run:
+        """Work on the run to its end, turning what cannot be helped by a retry into a final state."""
+        try:
+            return self._train(lease, watch)
+        except RunEnded as ended:
+            if ended.ending is Ending.CANCELLED:
+                return lease.finish(RunState.CANCELLED, "cancelled on request")
+            raise
+        except (FenceLost, Unavailable):
+            raise
+        except (TidewheelError, OSError) as error:
+            watch.check()
+            return lease.finish(RunState.FAILED, str(error))
+
+    def _train(self, lease: RunLease, watch: Watch) -> Run:
+        window = self._claim(lease)
+        if not window.files:
+            return lease.finish(RunState.SKIPPED, "no_new_data: no sealed file waits for this consumer; ingest first")
+        parts = split({str(key): frame for key, frame in window.bars.items()}) if window.total else None
+        if parts is None or parts.train_bars < self._settings.min_train_bars:
+            return lease.finish(RunState.SKIPPED, self._too_few(parts.train_bars if parts else 0))
+        champion = self._champion(lease.run.family)
+        try:
+            payload = self._fit(lease, watch, parts, champion)
+        except FitFailed as failed:
+            state = RunState.SKIPPED if failed.detail.startswith(NotEnoughData.code) else RunState.FAILED
+            return lease.finish(state, failed.detail)
+        challenger = Challenger(
+            model=RegimeModel.from_payload(payload),
+            payload=payload,
+            window=window,
+            split=parts,
+            origins=self._origins(window),
+            champion=champion,
+            settings=self._settings,
+        )
+        run = self._publish(lease, watch, challenger)
+        if run.state is RunState.PROMOTED:
+            self._projection.follow(run.family)
+        if self._settings.delete_after_process:
+            delete_processed(self._ledger, self._settings.data_dir, window.files)
+        return run
+
+    def _claim(self, lease: RunLease) -> Window:
+        """Take the consumer's unclaimed files of its timeframe, and gather the bars that they stand for."""
+        settings = self._settings
+        files = lease.claim_files(timeframe=settings.timeframe, strict=settings.exactly_once)
+        if settings.exactly_once:
+            window = strict_window(Archive(settings.data_dir), files)
+        else:
+            window = sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
+        lease.counts(len(window.files), window.new_bars, window.total)
+        return window
+
+    def _too_few(self, bars: int) -> str:
+        needed = self._settings.min_train_bars
+        return (
+            f"{NotEnoughData.code}: {bars} training bars after a fifth is held out, MIN_TRAIN_BARS={needed}: "
+            f"{needed - bars} more are needed"
+        )
+
+    def _champion(self, family: str) -> Champion | None:
+        version = self._ledger.versions.champion(family)
+        if version is None:
+            return None
+        payload = self._store.open(family, version.version).files
+        return Champion(version=version.version, payload=payload, model=RegimeModel.from_payload(payload))
+
+    def _fit(self, lease: RunLease, watch: Watch, parts: Split, champion: Champion | None) -> dict[str, bytes]:
+        settings = self._settings
+        job = FitJob(
+            parent_pid=os.getpid(),
+            memory_mb=settings.memory_mb,
+            seed=settings.train_seed,
+            restarts=settings.restarts,
+            max_iter=settings.max_iter,
+            strict=settings.exactly_once,
+            bars={stream: CandleFrame.concat(frames, frames[0].step) for stream, frames in parts.train.items()},
+            champion=champion.payload if champion else None,
+        )
+        return self._child.run(f"run-{lease.run.id}-{lease.lease.fence}", job, watch, lease.progress)
+
+    def _publish(self, lease: RunLease, watch: Watch, challenger: Challenger) -> Run:
+        """Judge the staged bundle and publish it, promoted or refused: files first, then the ledger in one step."""
+        staged = self._store.stage(lease.run.family, challenger.payload, challenger.meta())
+        try:
+            verdict = self._gate.judge(challenger.candidate(staged))
+            watch.check()
+            self._store.publish(staged)
+        finally:
+            self._store.discard(staged)
+        run = lease.publish(challenger.new_version(staged), verdict)
+        _log.info("run_published", run_id=run.id, version=run.version, state=run.state)
+        return run
+
+    def _origins(self, window: Window) -> frozenset[Origin]:
+        return frozenset(stream.origin for stream in self._ledger.streams.all() if stream.key in window.bars)

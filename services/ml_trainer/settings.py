@@ -1,0 +1,63 @@
+"""What the trainer reads from its surroundings."""
+
+from typing import ClassVar
+
+from pydantic import AliasChoices, Field, HttpUrl
+
+from tidewheel.contracts.roles import Role
+from tidewheel.kit.settings import Settings as CommonSettings
+
+
+class Settings(CommonSettings):
+    """Settings of the roles `ml-trainer` (API) and `trainer` (worker)."""
+
+    role: ClassVar[str] = Role.ML_TRAINER
+
+    timeframe: str = Field(
+        "1m",
+        validation_alias=AliasChoices("TIMEFRAME", "INTERVAL"),
+        description="Length of a bar: 1m, 5m, 1h. The regime model pools all streams of it.",
+    )
+    train_consumer: str = Field(
+        "hmm",
+        pattern=r"[a-z0-9_-]{1,40}",
+        description="Who claims files, and the family that it publishes to; hmm-strict runs beside hmm.",
+    )
+    exactly_once: bool = Field(
+        True, description="true: every bar is trained at most once. false: a sliding window over the archive."
+    )
+    train_window_days: int = Field(30, ge=1, le=3_650, description="Days of bars that a sliding retrain sees.")
+    train_seed: int = Field(42, ge=0, lt=2**32, description="Seed of every retrain; the same bars give the same bytes.")
+    min_train_bars: int = Field(1_000, ge=100, description="A run with fewer training bars is skipped.")
+    train_wait_seconds: float = Field(
+        60.0, ge=0, le=600, description="How long POST /train waits for the run before it answers 202."
+    )
+    delete_after_process: bool = Field(
+        False, description="true: the CSV of a file is deleted once every consumer has processed it."
+    )
+    restarts: int = Field(
+        5, validation_alias="TIDEWHEEL_TRAIN_RESTARTS", ge=1, le=50, description="Fits of which the best is kept."
+    )
+    max_iter: int = Field(
+        200, validation_alias="TIDEWHEEL_TRAIN_MAX_ITER", ge=5, le=10_000, description="EM iterations a fit may take."
+    )
+    memory_mb: int = Field(
+        4_096, validation_alias="TIDEWHEEL_TRAIN_MEMORY_MB", ge=512, description="Address space of a fit, MiB."
+    )
+    lease_seconds: float = Field(
+        30.0,
+        validation_alias="TIDEWHEEL_TRAIN_LEASE_SECONDS",
+        ge=0.5,
+        le=600,
+        description="How long a run stays its worker's without a heartbeat.",
+    )
+    predictor_url: HttpUrl = Field(
+        HttpUrl("http://127.0.0.1:8004"),
+        validation_alias="TIDEWHEEL_PREDICTOR_URL",
+        description="Where POST /predict on the trainer's port is forwarded.",
+    )
+
+    @property
+    def lease_ms(self) -> int:
+        """`lease_seconds` in the ledger's unit."""
+        return int(self.lease_seconds * 1_000)

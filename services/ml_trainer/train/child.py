@@ -1,0 +1,79 @@
+"""The child of one training run: `python -m services.ml_trainer.train.child WORK`.
+
+It reads the job in WORK, fits, writes WORK/result and ends. Progress goes to stdout as JSON lines; the reason of a
+failure is the last line on stderr. It holds no connection and knows no setting beyond its job.
+"""
+
+import ctypes
+import json
+import os
+import resource
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from services.ml_trainer.service.job import FitJob, read_job, write_payload
+from tidewheel.contracts.errors import TidewheelError
+from tidewheel.models.regime import RegimeModel
+
+_PR_SET_PDEATHSIG = 1
+
+
+def main(arguments: list[str]) -> int:
+    """Fit the job in the directory `arguments[0]`; the exit status."""
+    work = Path(arguments[0])
+    job = read_job(work)
+    _die_with(job.parent_pid)
+    limit = job.memory_mb * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    try:
+        model = fit(job)
+    except TidewheelError as error:
+        return _fail(f"{error.code}: {error.detail}")
+    except MemoryError:
+        return _fail(
+            f"out_of_memory: the fit needs more than TIDEWHEEL_TRAIN_MEMORY_MB={job.memory_mb}; "
+            "raise it or shorten TRAIN_WINDOW_DAYS"
+        )
+    write_payload(work / "result", model.to_payload())
+    return 0
+
+
+def fit(job: FitJob) -> RegimeModel:
+    """The job's model: the champion's statistics with the new bars added when strict, else fitted on its bars."""
+    champion = None if job.champion is None else RegimeModel.from_payload(job.champion)
+    if job.strict and champion is not None:
+        return champion.update(job.segments(), max_iter=job.max_iter, progress=_report)
+    return RegimeModel.fit(
+        job.segments(),
+        seed=job.seed,
+        restarts=job.restarts,
+        max_iter=job.max_iter,
+        progress=_report,
+        champion=champion,
+    )
+
+
+def _report(progress: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps(dict(progress)) + "\n")
+    sys.stdout.flush()
+
+
+def _fail(sentence: str) -> int:
+    sys.stderr.write(" ".join(sentence.split()) + "\n")
+    return 1
+
+
+def _die_with(parent_pid: int) -> None:
+    """End this process when its parent ends, so that a killed worker leaves no fit behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent_pid:
+        raise SystemExit("the parent was gone before the fit began")
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

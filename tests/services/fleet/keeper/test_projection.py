@@ -1,0 +1,133 @@
+"""`current` follows the ledger, unless a person moved it to something that may serve."""
+
+import pytest
+
+from services.fleet.keeper.app import projections
+from services.fleet.keeper.retention import Retention
+from services.ml_trainer.service.projection import Projection
+from tests.services.fleet.keeper.conftest import Publish
+from tidewheel.contracts.states import PromotionAction
+from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.store import ModelStore
+
+
+@pytest.fixture
+def projection(ledger: Ledger, store: ModelStore) -> Projection:
+    """Over both."""
+    return Projection(ledger, store)
+
+
+def champion(ledger: Ledger) -> str | None:
+    """What the ledger wants served."""
+    found = ledger.versions.champion("hmm")
+    return found.version if found else None
+
+
+def repoint(store: ModelStore, target: str) -> None:
+    """Move `current` as an operator's `ln -sfn` does."""
+    link = store.models_dir / "hmm" / "current"
+    link.unlink(missing_ok=True)
+    link.symlink_to(target)
+
+
+def test_a_publish_that_died_before_its_symlink_is_completed(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish
+) -> None:
+    """Promotion is the ledger's; the keeper finishes the link for every family."""
+    version = publish()
+    assert store.current("hmm") is None
+
+    projections(ledger, projection)()
+
+    assert store.current("hmm") == version
+    registry = store.registry("hmm")
+    assert registry is not None
+    assert registry["version"] == version
+
+
+def test_a_newer_promotion_is_no_hand_at_work(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish
+) -> None:
+    """A link that lags behind is moved forward, not taken for a rollback."""
+    publish()
+    projection.reconcile("hmm")
+    newer = publish()
+
+    projection.reconcile("hmm")
+
+    assert store.current("hmm") == champion(ledger) == newer
+    assert len(ledger.versions.promotions("hmm")) == 2
+
+
+def test_a_hand_set_link_is_adopted(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish
+) -> None:
+    """The runbook's rollback by symlink counts, by actor filesystem, and stays."""
+    old, new = publish(), publish()
+    projection.reconcile("hmm")
+    assert store.current("hmm") == new
+    repoint(store, old)
+
+    projection.reconcile("hmm")
+    projection.reconcile("hmm")
+
+    assert store.current("hmm") == champion(ledger) == old
+    last = max(ledger.versions.promotions("hmm"), key=lambda promotion: promotion.id)
+    assert (last.actor, last.action) == ("filesystem", PromotionAction.ADOPT)
+    assert len(ledger.versions.promotions("hmm")) == 3
+
+
+def test_a_root_link_set_by_hand_is_adopted(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish
+) -> None:
+    """/models/current itself may be repointed, as the documents say; it is put back in form afterwards."""
+    old, new = publish(), publish()
+    projection.reconcile("hmm")
+    root = store.models_dir / "current"
+    root.unlink()
+    root.symlink_to(f"hmm/{old}")
+
+    projection.reconcile("hmm")
+
+    assert store.current("hmm") == champion(ledger) == old != new
+    assert store.root_repointed() is None
+    assert root.resolve().name == old
+
+
+@pytest.mark.parametrize("target", ["../elsewhere", "v2026-01-01-00000000", "REFUSED", "DAMAGED"])
+def test_any_other_link_is_put_back(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish, target: str
+) -> None:
+    """Outside, missing, refused or damaged: the champion comes back and the ledger does not move."""
+    damaged, version = publish(), publish()
+    (store.path("hmm", damaged) / "model.json").write_text("{}")
+    names = {"REFUSED": publish(passed=False), "DAMAGED": damaged}
+    projection.reconcile("hmm")
+    repoint(store, names.get(target, target))
+
+    projection.reconcile("hmm")
+
+    assert store.current("hmm") == champion(ledger) == version
+    assert len(ledger.versions.promotions("hmm")) == 2
+
+
+def test_a_removed_link_comes_back(ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish) -> None:
+    """Also when nothing of it is left."""
+    version = publish()
+    projection.reconcile("hmm")
+    (store.models_dir / "hmm" / "current").unlink()
+
+    projection.reconcile("hmm")
+
+    assert store.current("hmm") == version
+
+
+def test_refused_versions_are_pruned_after_five(ledger: Ledger, store: ModelStore, publish: Publish) -> None:
+    """The newest five stay to be looked at, and whatever was promoted stays as a target of a rollback."""
+    old, new = publish(), publish()
+    refused = [publish(passed=False) for _ in range(7)]
+
+    Retention(ledger, store, keep_refused=5)()
+
+    assert set(store.versions("hmm")) == {old, new, *refused[2:]}
+    assert len(ledger.versions.all("hmm")) == 9

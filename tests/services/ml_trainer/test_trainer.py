@@ -1,0 +1,287 @@
+"""A run from claim to verdict, on both dialects."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from services.ml_trainer.settings import Settings
+from tests.services.ml_trainer.conftest import BARS, BTC, CHILDREN, ETH, Build, Feed, later, market, until
+from tidewheel.contracts.errors import FenceLost
+from tidewheel.contracts.states import ClaimState, Origin, RunState
+from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.store import ModelStore
+
+Queue = Callable[[], int]
+InThread = Callable[[Callable[[], object]], threading.Thread]
+
+
+def claims(ledger: Ledger) -> dict[ClaimState, int]:
+    """How many files stand where, without zeros."""
+    return {state: count for state, count in ledger.claims.states("hmm").items() if count}
+
+
+def test_the_first_model_is_promoted(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, settings: Settings
+) -> None:
+    """Candles become a version that beat the baseline; ledger, bundle and symlink agree on it, and on its lineage."""
+    files = [feed(market(BARS, 1)), feed(market(BARS, 2, size=2e-3), ETH)]
+
+    run = build().run(queue())
+
+    assert run is not None
+    assert run.state is RunState.PROMOTED, run.reason
+    assert (run.claimed_files, run.new_bars, run.window_bars) == (2, 2 * BARS, 2 * BARS)
+    assert run.verdict is not None
+    assert [step.step for step in run.verdict.steps] == ["schema", "digest", "enough_data", "canary", "champion"]
+    assert run.verdict.steps[-1].numbers["quantile_05"] > 0
+    assert store.current("hmm") == run.version
+    assert (settings.models_dir / "current").resolve().name == run.version
+    version = ledger.versions.get("hmm", run.version or "")
+    assert version is not None
+    assert version.lineage["files"] == [file.id for file in files]
+    assert version.lineage["ranges"] == {str(file.key): [[file.start, file.end]] for file in files}
+    assert store.open("hmm").metadata["seed"] == settings.train_seed
+    assert claims(ledger) == {ClaimState.PROCESSED: 2}
+
+
+def test_the_same_bars_and_seed_give_the_same_version(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """A run over a window that did not move publishes the digest that exists already."""
+    feed(market(BARS, 1))
+    first = build(canned, exactly_once=False).run(queue())
+    feed(later(market(BARS, 1), -2 * BARS), ETH)  # a file to claim, outside the window of a day
+
+    second = build(canned, exactly_once=False, train_window_days=1).run(queue())
+
+    assert first is not None
+    assert second is not None
+    assert second.state in (RunState.PROMOTED, RunState.REFUSED)
+
+
+def test_nothing_to_claim_is_a_skip(ledger: Ledger, build: Build, queue: Queue) -> None:
+    """An empty ledger gives no version and says so."""
+    run = build().run(queue())
+
+    assert run is not None
+    assert run.state is RunState.SKIPPED
+    assert (run.reason or "").startswith("no_new_data: ")
+    assert run.claimed_files == 0
+
+
+@pytest.mark.parametrize("exactly_once", [True, False])
+def test_too_little_data_names_what_is_missing(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, exactly_once: bool
+) -> None:
+    """Too few bars are no version; the files wait for the next run."""
+    feed(market(400, 1))
+
+    run = build(exactly_once=exactly_once).run(queue())
+
+    assert run is not None
+    assert run.state is RunState.SKIPPED
+    assert (run.reason or "").startswith("not_enough_data: 290 training bars")
+    assert "MIN_TRAIN_BARS=500: 210 more" in (run.reason or "")
+    assert ledger.versions.all("hmm") == []
+    assert build(exactly_once=exactly_once, min_train_bars=200).run(queue()).claimed_files == 1  # type: ignore[union-attr]
+
+
+def test_strict_trains_a_bar_once(ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str) -> None:
+    """A second strict run sees the new file's bars only."""
+    feed(market(BARS, 1))
+    build(canned).run(queue())
+    second_file = feed(later(market(BARS, 1), BARS))
+
+    run = build(canned).run(queue())
+
+    assert run is not None
+    assert run.window_bars == run.new_bars == BARS
+    version = ledger.versions.get("hmm", run.version or "")
+    assert version is not None
+    assert version.lineage["ranges"] == {str(BTC): [[second_file.start, second_file.end]]}
+
+
+def test_the_window_slides(ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str) -> None:
+    """A sliding run sees the last days of every stream, claimed or not."""
+    day = 1_440
+    trainer = build(canned, exactly_once=False, train_window_days=2)
+    feed(market(day, 1))
+    trainer.run(queue())
+    feed(later(market(2 * day, 3), day))
+
+    run = trainer.run(queue())
+
+    assert run is not None
+    assert (run.new_bars, run.window_bars) == (2 * day, 2 * day)
+    feed(market(day, 2), ETH)
+    run = trainer.run(queue())
+    assert run is not None
+    assert (run.claimed_files, run.new_bars, run.window_bars) == (1, day, 2 * day)
+
+
+def test_a_refused_version_is_stored_and_never_pointed_at(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """The very model of the champion is not surely better than it: refused with the number, and `current` stays."""
+    feed(market(BARS, 1))
+    first = build(canned).run(queue())
+    feed(later(market(BARS, 1), BARS))
+
+    second = build(canned).run(queue())
+
+    assert first is not None
+    assert second is not None
+    assert second.state is RunState.REFUSED
+    assert second.verdict is not None
+    assert second.verdict.refusal is not None
+    assert second.verdict.refusal.step == "champion"
+    assert second.verdict.refusal.numbers["quantile_05"] <= 0
+    assert store.current("hmm") == first.version
+    assert store.path("hmm", second.version or "").is_dir()
+    assert claims(ledger) == {ClaimState.PROCESSED: 2}
+
+
+def test_a_killed_fit_fails_the_run_and_returns_the_files(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, in_thread: InThread, canned: str
+) -> None:
+    """kill -9 of the child: the run says so, nothing is published, and the next run has the files again."""
+    feed(market(BARS, 1))
+    run_id = queue()
+    in_thread(lambda: build(f"{CHILDREN}.sleeper").run(run_id))
+    until(lambda: "pid" in ledger.runs.get(run_id).progress)
+
+    os.kill(ledger.runs.get(run_id).progress["pid"], signal.SIGKILL)
+
+    until(lambda: ledger.runs.get(run_id).state.final)
+    run = ledger.runs.get(run_id)
+    assert (run.state, run.reason) == (RunState.FAILED, "the fit was killed by SIGKILL")
+    assert ledger.versions.all("hmm") == []
+    again = build(canned).run(queue())
+    assert again is not None
+    assert (again.state, again.claimed_files) == (RunState.PROMOTED, 1)
+
+
+def test_cancel_kills_the_fit(ledger: Ledger, build: Build, feed: Feed, queue: Queue, in_thread: InThread) -> None:
+    """A running run that is cancelled ends within seconds, its child dead and its files back."""
+    feed(market(BARS, 1))
+    run_id = queue()
+    in_thread(lambda: build(f"{CHILDREN}.sleeper").run(run_id))
+    until(lambda: "pid" in ledger.runs.get(run_id).progress)
+
+    ledger.runs.cancel(run_id, "test")
+
+    until(lambda: ledger.runs.get(run_id).state.final, seconds=10)
+    assert ledger.runs.get(run_id).state is RunState.CANCELLED
+    assert claims(ledger).get(ClaimState.PROCESSING, 0) == 0
+
+
+def test_a_stop_gives_run_and_files_back(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, in_thread: InThread, canned: str
+) -> None:
+    """What SIGTERM does to a worker: the child ends, the run waits in the queue again, another worker finishes it."""
+    feed(market(BARS, 1))
+    run_id = queue()
+    trainer = build(f"{CHILDREN}.sleeper")
+    thread = in_thread(lambda: trainer.run(run_id))
+    until(lambda: "pid" in ledger.runs.get(run_id).progress)
+
+    trainer.stop()
+
+    thread.join(10)
+    assert not thread.is_alive()
+    assert ledger.leases.get(f"run:{run_id}") is None
+    assert ledger.runs.get(run_id).state is RunState.QUEUED
+    assert claims(ledger).get(ClaimState.PROCESSING, 0) == 0
+    assert trainer.run(run_id) is None, "a stopped trainer begins nothing"
+    other = build(canned).run(run_id)
+    assert other is not None
+    assert other.state is RunState.PROMOTED
+
+
+def test_a_zombie_publishes_nothing(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, in_thread: InThread, canned: str
+) -> None:
+    """A worker whose lease was taken over during its fit kills the fit and writes nothing; the other one's counts."""
+    feed(market(BARS, 1))
+    run_id = queue()
+    lost: list[FenceLost] = []
+
+    def work() -> None:
+        try:
+            build(f"{CHILDREN}.sleeper", lease_seconds=1.0).run(run_id)
+        except FenceLost as error:
+            lost.append(error)
+
+    thread = in_thread(work)
+    until(lambda: "pid" in ledger.runs.get(run_id).progress)
+    held = ledger.leases.get(f"run:{run_id}")
+    assert held is not None
+    ledger.leases.release(held)  # what the end of its time does to a paused worker
+    taken = build(canned).run(run_id)
+
+    thread.join(10)
+    assert len(lost) == 1
+    assert taken is not None
+    assert taken.state is RunState.PROMOTED
+    assert [version.version for version in ledger.versions.all("hmm")] == [taken.version] == store.versions("hmm")
+
+
+def test_a_run_that_always_dies_is_given_up(ledger: Ledger, build: Build, feed: Feed, queue: Queue) -> None:
+    """After five workers have died on a run, the sixth does not begin it."""
+    feed(market(BARS, 1))
+    run_id = queue()
+    for worker in range(5):
+        lease = ledger.runs.lease(run_id, f"dying-{worker}", 10_000)
+        assert lease is not None
+        ledger.leases.release(lease.lease)
+
+    assert build().run(run_id) is None
+
+    run = ledger.runs.get(run_id)
+    assert run.state is RunState.FAILED
+    assert (run.reason or "").startswith("given up: 5 workers")
+
+
+def test_a_constant_market_fails_with_its_reason(ledger: Ledger, build: Build, feed: Feed, queue: Queue) -> None:
+    """A market that never moves gives a failed run that names it."""
+    frame = market(BARS, 1)
+    feed(type(frame).from_rows(frame.step, [(time, 5.0, 5.0, 5.0, 5.0, 1.0) for time in frame.open_time.tolist()]))
+
+    run = build().run(queue())
+
+    assert run is not None
+    assert run.state is RunState.FAILED
+    assert (run.reason or "").startswith("constant_market: ")
+
+
+def test_synthetic_bars_are_never_promoted_beside_real_ones(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """A family whose streams include a real exchange does not serve a model that saw synthetic bars."""
+    feed(market(BARS, 1))
+    feed(market(BARS, 1), ETH, Origin.SYNTHETIC)
+
+    run = build(canned).run(queue())
+
+    assert run is not None
+    assert run.state in (RunState.FAILED, RunState.REFUSED)
+    assert "synthetic" in (run.reason or "")
+    assert store.current("hmm") is None
+
+
+def test_processed_csv_files_go(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str, data_dir: Path
+) -> None:
+    """DELETE_AFTER_PROCESS removes the incoming CSV of what was trained, never the archive."""
+    sealed = feed(market(BARS, 1))
+    assert (data_dir / sealed.csv_path).exists()
+
+    build(canned, delete_after_process=True).run(queue())
+
+    assert not (data_dir / sealed.csv_path).exists()
+    assert (data_dir / sealed.blob_path).exists()
+    assert len(ledger.bars.read(BTC)) == BARS
