@@ -39,7 +39,7 @@ check: $(VENV)/.stamp  ## Format, lint, types and import rules
 	@$(BIN)/lint-imports
 
 bench: $(VENV)/.stamp  ## Print our speed beside the peers'
-	@$(BIN)/python -m benchmarks
+	@mkdir -p benchmarks/results && $(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json
 
 ## Containers
 .PHONY: build compose-up autotrain logs ps down
