@@ -12,8 +12,8 @@ import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from types import FrameType, TracebackType
+from typing import Any, NoReturn, TextIO
 
 from services.fleet.processes import Child, Command, same_process, tail
 from tidewheel.contracts.errors import Conflict, Unavailable
@@ -21,6 +21,7 @@ from tidewheel.contracts.errors import Conflict, Unavailable
 _POLL_SECONDS = 0.05
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _STABLE_SECONDS = 60.0
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class Supervisor:
@@ -126,9 +127,18 @@ class Supervisor:
                     tier[index] = Child(child.command, child.log)
                     self._record()
 
+    def end(self, name: str) -> None:
+        """Stop one process in good order, and forget it."""
+        for tier in self._tiers:
+            for child in [each for each in tier if each.command.name == name]:
+                child.ask_to_stop()
+                child.wait_stopped(time.monotonic() + child.command.stop_seconds)
+                tier.remove(child)
+        self._record()
+
     def stop(self) -> None:
         """Stop all tiers, the last first, and give the home back. Signals that ask for a stop are ignored meanwhile."""
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *_STOP_SIGNALS)}
         try:
             while self._tiers:
                 tier = self._tiers.pop()
@@ -170,6 +180,7 @@ class Supervisor:
                     {"name": child.command.name, "pid": child.pid, "created": created, "port": child.command.port}
                 )
         fresh = self._state_file.with_suffix(".new")
+        fresh.touch(mode=0o600)  # it may hold the embedded ledger's password
         fresh.write_text(json.dumps({"pid": os.getpid(), **self.about, "processes": rows}, indent=1))
         fresh.replace(self._state_file)
 
@@ -179,6 +190,16 @@ class Supervisor:
             if same_process(row["pid"], row["created"]):
                 self._say(f"ending {row['name']} (process {row['pid']}), left behind by a fleet that was killed")
                 _end(row["pid"], row["created"], self.leftover_patience)
+
+
+def interrupt_on_stop_signals() -> None:
+    """Make SIGTERM and SIGHUP mean what Ctrl-C means: KeyboardInterrupt, which unwinds to the end of all children."""
+    for number in _STOP_SIGNALS:
+        signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt
 
 
 def state_file(home: Path) -> Path:

@@ -20,7 +20,6 @@ from tidewheel.kit.problems import http_problem, problem_response
 MAX_HEADER_BYTES = 32 * 1024
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/health", "/ready", "/metrics"})
 # A JSON body is parsed a second time, strictly, only where these bytes make a flaw possible that Python's parser
 # lets through: NaN, a number beyond float64, half of a surrogate pair (which no answer could repeat in UTF-8).
 _SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{300}|\\u[dD][89a-fA-F]")
@@ -68,6 +67,10 @@ class Envelope:
         HTTP_IN_FLIGHT.labels(self._role).inc()
         try:
             await self._answer(scope, headers, receive, send_with_id)
+        except HTTPException as refused:  # the body limit, in an app that does not translate it itself
+            if status:
+                raise
+            await http_problem(refused.status_code, refused.detail, refused.headers)(scope, receive, send_with_id)
         except Exception:
             self._log.exception("request_failed", method=scope["method"], path=scope["path"])
             if status:
@@ -89,11 +92,7 @@ class Envelope:
             return
         limited = self._limited(receive)
         if self._strict_json and _is_json(headers):
-            try:
-                body = await _read(limited)
-            except HTTPException as refused:
-                await http_problem(413, refused.detail, {"connection": "close"})(scope, receive, send)
-                return
+            body = await _read(limited)
             flaw = _flaw(body)
             if flaw:
                 await problem_response(422, "bad_input", "The input cannot be used", flaw)(scope, receive, send)
@@ -122,7 +121,8 @@ class Envelope:
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         HTTP_REQUESTS.labels(self._role, method, route, str(status or 499)).inc()
         HTTP_SECONDS.labels(self._role, method, route).observe(seconds)
-        write = self._log.debug if scope["path"] in _QUIET else self._log.info
+        # What went well is counted above; a line for each would cost more than many an answer.
+        write = self._log.warning if status >= 500 else self._log.info if status >= 400 else self._log.debug
         write("request", method=method, path=scope["path"][:500], status=status or 499, ms=round(seconds * 1e3, 2))
 
 

@@ -25,6 +25,10 @@ def serve_http(app: ASGIApp, host: str, port: int) -> None:
     import uvicorn
 
     listener = listen(host, port)
+    if threading.current_thread() is threading.main_thread():
+        # uvicorn stops in an orderly way and then raises the signal again, which would make the exit code a failure.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
     config = uvicorn.Config(
         app,
         log_config=None,

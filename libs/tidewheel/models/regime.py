@@ -87,7 +87,7 @@ class RegimeModel:
         fitted = baum_welch(sequences, points, Statistics.prior(_K, _D), max_iter=max_iter, progress=progress)
         default_scale = float(np.median(list(scales.values())))
         model = cls._of(fitted, _step(segments), scales, default_scale, seed, restarts)
-        model = model._permuted(canonical_order(model.means))
+        model = model.permuted(canonical_order(model.means))
         return model.matched_to(champion) if champion else model
 
     def update(self, segments: Segments, *, max_iter: int = 200, progress: "Progress" = _silent) -> "RegimeModel":
@@ -183,7 +183,7 @@ class RegimeModel:
         """This model with its states named after those of `champion` that they resemble most."""
         streams = sorted(set(self.scales) & set(champion.scales))
         names: list[str | None] = [*streams] or [None]
-        return self._permuted(matching_order(*self._raw(names), *champion._raw(names)))
+        return self.permuted(matching_order(*self._raw(names), *champion._raw(names)))
 
     def _raw(self, streams: Sequence[str | None]) -> tuple[Floats, Floats]:
         """Means and variances of log return and log volatility in raw units, each [S, 3, 2]."""
@@ -191,7 +191,8 @@ class RegimeModel:
         means = np.array([self.means * [scale, 1.0] + [0.0, math.log(scale)] for scale in scales])
         return means, np.array([self.covars * [scale**2, 1.0] for scale in scales])
 
-    def _permuted(self, order: list[int]) -> "RegimeModel":
+    def permuted(self, order: list[int]) -> "RegimeModel":
+        """The same model with its states renamed: state i becomes what was state `order[i]`."""
         return replace(
             self,
             startprob=self.startprob[order],

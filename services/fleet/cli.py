@@ -1,0 +1,85 @@
+"""The `tidewheel` command.
+
+A command's module is imported when that command runs, so `tidewheel --help` stays fast whatever the roles import.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+from tidewheel.contracts.errors import TidewheelError
+
+
+class LazyGroup(click.Group):
+    """A group that knows each command's place (`module:attribute`) and sentence without importing it."""
+
+    def __init__(self, *args: Any, places: Mapping[str, tuple[str, str]], **options: Any) -> None:
+        super().__init__(*args, **options)
+        self._places = places
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self._places)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self._places:
+            return None
+        module, _, attribute = self._places[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, sentence) for name, (_, sentence) in self._places.items()])
+
+
+_HERE = "services.fleet.commands"
+_PLACES = {
+    "demo": (f"{_HERE}.fleet:demo", "Run the whole loop once on a simulated exchange, and tell what happened."),
+    "up": (f"{_HERE}.fleet:up", "Start the fleet on this machine; Ctrl-C stops it."),
+    "status": (f"{_HERE}.fleet:status", "Show on one screen how the fleet stands."),
+    "serve": (f"{_HERE}.serve:serve", "Run one role in the foreground."),
+    "runs": (f"{_HERE}.models:runs", "List training runs, or show one."),
+    "models": (f"{_HERE}.models:models", "List a family's versions with their verdicts."),
+    "promote": (f"{_HERE}.models:promote", "Make a version the champion."),
+    "rollback": (f"{_HERE}.models:rollback", "Go back to the previous champion."),
+    "ledger": (f"{_HERE}.ledger:ledger", "Migrate, list and check the ledger."),
+    "keys": (f"{_HERE}.keys:keys", "Create, list and revoke API keys."),
+    "settings": (f"{_HERE}.settings:settings", "Print the settings in force, secrets masked."),
+    "openapi": (f"{_HERE}.settings:openapi", "Print the OpenAPI document of a role."),
+}
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if wanted and not ctx.resilient_parsing:
+        from importlib.metadata import version
+
+        click.echo(f"tidewheel {version('tidewheel')}")
+        ctx.exit()
+
+
+@click.group(cls=LazyGroup, places=_PLACES, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, expose_value=False, is_eager=True, callback=_print_version, help="Version.")
+def cli() -> None:
+    """The model loop of a trading desk: candles in, a gated regime model out, served without a restart."""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; an error of ours is one sentence on standard error and exit status 1."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        cli(given, prog_name="tidewheel")
+    except TidewheelError as error:
+        if "--json" in given:
+            import json
+
+            click.echo(json.dumps({"code": error.code, "detail": error.detail, **error.extra}), err=True)
+        else:
+            click.echo(f"tidewheel: {error.detail}", err=True)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands of `tidewheel`, a module each group."""

@@ -1,0 +1,105 @@
+"""`tidewheel ledger`: the tables for people."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from services.fleet.home import ledger_address
+from services.fleet.output import json_option, moment, print_json, print_rows, table
+from tidewheel.contracts.errors import NotFound
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.kit.settings import Settings, load
+
+if TYPE_CHECKING:
+    from tidewheel.ledger.open import Ledger
+
+
+@contextmanager
+def opened() -> Iterator["Ledger"]:
+    """The ledger that the environment names."""
+    from tidewheel.ledger.open import open_ledger
+
+    settings = load(Settings)
+    ledger = open_ledger(ledger_address(settings), settings.data_dir, settings.ledger_purpose)
+    try:
+        yield ledger
+    finally:
+        ledger.close()
+
+
+@click.group()
+def ledger() -> None:
+    """Migrate, list and check the ledger."""
+
+
+@ledger.command()
+@json_option
+def migrate(as_json: bool) -> None:
+    """Bring the ledger's tables to this program's revision; safe to run again."""
+    from tidewheel.ledger.open import migrate as migrate_ledger
+
+    settings = load(Settings)
+    done = migrate_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    if as_json:
+        print_json({"before": done.before, "after": done.after})
+    elif done.before == done.after:
+        click.echo(f"The ledger is at revision {done.after} already.")
+    else:
+        click.echo(f"Migrated from {done.before or 'nothing'} to {done.after}.")
+
+
+@ledger.command()
+@json_option
+def ls(as_json: bool) -> None:
+    """List the streams."""
+    with opened() as ledger:
+        rows = [
+            {
+                "stream": str(stream.key),
+                "origin": stream.origin.value,
+                "watermark": moment(stream.watermark),
+                "files": stream.files,
+                "sealed_bars": stream.sealed_bars,
+                "tail_bars": stream.tail_bars,
+                "open_gaps": stream.gaps_open,
+            }
+            for stream in ledger.streams.all()
+        ]
+    print_rows(rows, as_json, "No stream yet: POST /ingest_once makes the first.")
+
+
+@ledger.command()
+@click.argument("stream")
+@json_option
+def show(stream: str, as_json: bool) -> None:
+    """Show a stream's files and gaps; STREAM is written binance:BTC/USDT:1m."""
+    key = StreamKey.parse(stream)
+    with opened() as ledger:
+        if ledger.streams.get(key) is None:
+            known = ", ".join(str(each.key) for each in ledger.streams.all()) or "none yet"
+            raise NotFound(f"stream {stream} is not in the ledger; known: {known}")
+        files = [
+            {
+                "file": file.id,
+                "start": moment(file.start),
+                "end": moment(file.end),
+                "bars": file.bars,
+                "revision": file.revision,
+                "digest": file.digest[:8],
+                "source": file.source,
+                "quarantined": file.quarantined,
+            }
+            for file in ledger.bars.files(key)
+        ]
+        gaps = [
+            {"start": moment(gap.start), "end": moment(gap.end), "state": gap.state.value}
+            for gap in ledger.bars.gaps(key)
+        ]
+    if as_json:
+        print_json({"stream": stream, "files": files, "gaps": gaps})
+        return
+    click.echo(table(files) if files else "No file is sealed yet.")
+    if gaps:
+        click.echo(f"\nGaps\n{table(gaps)}")

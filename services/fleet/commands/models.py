@@ -1,0 +1,110 @@
+"""`tidewheel models`, `promote`, `rollback`, `runs`: what was trained, and who is champion."""
+
+import getpass
+from typing import Any
+
+import click
+
+from services.fleet.commands.ledger import opened
+from services.fleet.output import json_option, moment, print_json, print_rows
+from tidewheel.contracts.verdicts import Verdict
+
+_family_option = click.option("--family", default="hmm", show_default=True, help="Model family.")
+
+
+def _judgement(verdict: Verdict | None) -> str | None:
+    """The verdict in a few words: what refused it, and why."""
+    if verdict is None:
+        return None
+    return f"{verdict.refusal.step}: {verdict.refusal.reason}" if verdict.refusal else "passed"
+
+
+@click.command()
+@_family_option
+@json_option
+def models(family: str, as_json: bool) -> None:
+    """List a family's versions with their verdicts, newest first."""
+    with opened() as ledger:
+        champion = ledger.versions.champion(family)
+        rows = [
+            {
+                "version": each.version,
+                "champion": champion is not None and champion.version == each.version,
+                "created_at": moment(each.created_at),
+                "data_as_of": moment(each.data_as_of),
+                "parent": each.parent,
+                "verdict": _judgement(each.verdict),
+            }
+            for each in ledger.versions.all(family)
+        ]
+    print_rows(rows, as_json, f"No version of {family} yet: POST /train makes the first.")
+
+
+def _told(promotion: Any, as_json: bool) -> None:
+    if as_json:
+        print_json({"family": promotion.family, "version": promotion.version, "action": promotion.action.value})
+    else:
+        click.echo(
+            f"{promotion.version} is the champion of {promotion.family}; the keeper moves `current` to it, "
+            "and predictors load it within a second of that."
+        )
+
+
+@click.command()
+@click.argument("version")
+@_family_option
+@click.option("--reason", default="by hand", show_default=True, help="Why; it is stored.")
+@click.option("--force", is_flag=True, help="Also without a passed verdict; give a --reason.")
+@json_option
+def promote(version: str, family: str, reason: str, force: bool, as_json: bool) -> None:
+    """Make VERSION the champion; it needs a passed verdict."""
+    if force and reason == "by hand":
+        raise click.UsageError("--force needs a --reason that says why the verdict is overruled")
+    with opened() as ledger:
+        _told(ledger.versions.promote(family, version, f"cli:{getpass.getuser()}", reason, force=force), as_json)
+
+
+@click.command()
+@_family_option
+@click.option("--to", default=None, help="Version to go back to; the previous champion unless given.")
+@click.option("--reason", default="by hand", show_default=True, help="Why; it is stored.")
+@json_option
+def rollback(family: str, to: str | None, reason: str, as_json: bool) -> None:
+    """Go back to the previous champion."""
+    with opened() as ledger:
+        _told(ledger.versions.rollback(family, f"cli:{getpass.getuser()}", reason, to=to), as_json)
+
+
+@click.command()
+@click.argument("run_id", type=int, required=False)
+@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@json_option
+def runs(run_id: int | None, limit: int, as_json: bool) -> None:
+    """List training runs, or show run RUN_ID with its verdict."""
+    with opened() as ledger:
+        found = ledger.runs.list(limit=limit) if run_id is None else [ledger.runs.get(run_id)]
+    rows = [
+        {
+            "run": run.id,
+            "consumer": run.consumer,
+            "state": run.state.value,
+            "files": run.claimed_files,
+            "new_bars": run.new_bars,
+            "window_bars": run.window_bars,
+            "created_at": moment(run.created_at),
+            "version": run.version,
+            "reason": _judgement(run.verdict) if run.verdict and run.verdict.refusal else run.reason,
+        }
+        for run in found
+    ]
+    if run_id is not None and as_json:
+        verdict = found[0].verdict
+        steps = [] if verdict is None else [step.model_dump(mode="json") for step in verdict.steps]
+        print_json({**rows[0], "attempts": found[0].attempts, "progress": found[0].progress, "verdict": steps})
+        return
+    print_rows(rows, as_json, "No run yet: POST /train makes the first.")
+    if run_id is not None and found[0].verdict is not None:
+        click.echo()
+        print_rows(
+            [{"step": s.step, "passed": s.passed, "reason": s.reason} for s in found[0].verdict.steps], as_json, ""
+        )

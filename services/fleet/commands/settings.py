@@ -1,0 +1,44 @@
+"""`tidewheel settings` and `tidewheel openapi`: what the roles read and answer."""
+
+import click
+
+from services.fleet.output import json_option, print_json, table
+from services.fleet.roles import HTTP_ROLES, READERS, settings_type
+from tidewheel.contracts.roles import Role
+
+
+@click.command()
+@click.argument("role", required=False, type=click.Choice([role.value for role in READERS]))
+@json_option
+def settings(role: str | None, as_json: bool) -> None:
+    """Print the settings in force for ROLE (all roles unless given), secrets masked."""
+    from tidewheel.kit.settings import effective, load
+
+    values: dict[str, object] = {}
+    for each in READERS if role is None else (Role(role),):
+        values |= effective(load(settings_type(each)))
+    # The instance is each process's own name; here it would name this command.
+    values.pop("TIDEWHEEL_INSTANCE", None)
+    if as_json:
+        print_json(values)
+    else:
+        click.echo(table([{"variable": name, "value": value} for name, value in sorted(values.items())]))
+
+
+@click.command()
+@click.argument("role", type=click.Choice([role.value for role in HTTP_ROLES]))
+@json_option
+def openapi(role: str, as_json: bool) -> None:
+    """Print the OpenAPI document of ROLE; it is JSON with and without --json.
+
+    It opens the ledger as the role does. The running fleet's merged document is at /openapi.json of the edge.
+    """
+    from services.fleet.roles import build, read_settings
+    from tidewheel.kit.web import create_app
+
+    service = build(Role(role), read_settings(Role(role)))
+    try:
+        print_json(create_app(service).openapi())
+    finally:
+        for close in reversed(service.close):
+            close()

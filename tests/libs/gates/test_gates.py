@@ -1,0 +1,138 @@
+"""Splits, scores and the pure steps."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from tests.libs.gates.candidates import GATE, SIGNATURE, candidate
+from tests.libs.models.worlds import MINUTE, START, candles, market
+from tidewheel.contracts.errors import NotEnoughData
+from tidewheel.features.returns import WINDOW
+from tidewheel.gates.gate import Candidate
+from tidewheel.gates.scores import block_bootstrap, differences, scores
+from tidewheel.gates.splits import split
+from tidewheel.gates.steps import ChampionStep
+from tidewheel.models.regime import RegimeModel
+
+STREAM = "test:A/USDT:1m"
+
+
+@pytest.fixture(scope="module")
+def good() -> tuple[RegimeModel, Candidate]:
+    return candidate({STREAM: market(8_000, seed=1)})
+
+
+def test_split_holds_out_the_last_fifth_and_purges() -> None:
+    """The hold-out is the last 20 % of the time of all streams together; the 30 bars before it are dropped."""
+    parts = split({STREAM: market(1_000, 1), "test:B/USDT:1m": market(1_000, 2).take(slice(500, None))})
+    cut = START + 800 * MINUTE
+    assert parts.cut == cut
+    for stream, bars in ((STREAM, 770), ("test:B/USDT:1m", 270)):
+        (train,), (held,) = parts.train[stream], parts.holdout[stream]
+        assert (len(train), len(held)) == (bars, 200)
+        assert train.open_time[-1] == cut - (WINDOW + 1) * MINUTE
+        assert held.open_time[0] == cut
+    assert (parts.train_bars, parts.holdout_bars) == (1_040, 400)
+
+
+def test_split_cuts_at_gaps() -> None:
+    """A frame with a hole gives two contiguous frames."""
+    frame = market(1_000, 1)
+    holed = frame.take(np.r_[0:300, 310:1_000])
+    assert [len(part) for part in split({STREAM: holed}).train[STREAM]] == [300, 460]
+
+
+def test_split_of_nothing_is_refused() -> None:
+    """No bars: a sentence, not an empty split."""
+    with pytest.raises(NotEnoughData):
+        split({})
+
+
+def test_better_model_than_the_baseline_passes(good: tuple[RegimeModel, Candidate]) -> None:
+    """A first model that learnt real regimes beats the one-state Gaussian, and the numbers say by how much."""
+    verdict = GATE.judge(good[1])
+    assert verdict.passed and [step.step for step in verdict.steps] == ["schema", "enough_data", "champion"]
+    numbers = verdict.steps[-1].numbers
+    assert numbers["opponent"] == "gaussian"
+    assert 0 < numbers["quantile_05"] < numbers["mean_difference"]
+    assert numbers["n"] == numbers["streams"][STREAM]["n"] == 1_600 - WINDOW
+    assert numbers["mean_difference"] == pytest.approx(numbers["challenger_score"] - numbers["opponent_score"])
+
+
+def test_model_does_not_beat_itself(good: tuple[RegimeModel, Candidate]) -> None:
+    """A challenger equal to the champion is refused with the number zero: promotion needs a gain."""
+    model, made = good
+    verdict = GATE.judge(replace(made, champion=model, champion_version="v1"))
+    assert verdict.refusal is not None and verdict.refusal.step == "champion"
+    assert verdict.refusal.numbers["mean_difference"] == verdict.refusal.numbers["quantile_05"] == 0.0
+    assert "not surely better than v1" in verdict.refusal.reason
+
+
+def test_gate_stops_at_the_first_refusal(good: tuple[RegimeModel, Candidate]) -> None:
+    """Too few training bars: refused there, with the missing number, and no later step runs."""
+    verdict = GATE.judge(replace(good[1], min_train_bars=50_000))
+    assert [step.step for step in verdict.steps] == ["schema", "enough_data"]
+    assert verdict.refusal is not None and "43630 more" in verdict.refusal.reason
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"feature_signature": "0" * 64}, "feature signature"),
+        ({"payload": {"model.json": b"{}"}}, "lacks"),
+        ({"family": "lstm"}, "stands for lstm"),
+    ],
+)
+def test_schema_refuses(good: tuple[RegimeModel, Candidate], change: dict[str, object], says: str) -> None:
+    """Foreign features, damaged files and a wrong family are refusals with a reason, not exceptions."""
+    refusal = GATE.judge(replace(good[1], **change)).refusal
+    assert refusal is not None and refusal.step == "schema" and says in refusal.reason
+
+
+def test_schema_refuses_other_files(good: tuple[RegimeModel, Candidate]) -> None:
+    """Files of another model than the one that was scored are refused."""
+    model, made = good
+    other = replace(model, seed=model.seed + 1).to_payload()
+    refusal = GATE.judge(replace(made, payload=other, feature_signature=SIGNATURE)).refusal
+    assert refusal is not None and "another model" in refusal.reason
+
+
+def test_thin_holdout_is_refused(good: tuple[RegimeModel, Candidate]) -> None:
+    """A hold-out of a few blocks, or of none, cannot promote."""
+    for bars in (20, 600):
+        result = ChampionStep()(replace(good[1], holdout={STREAM: [market(bars, 3)]}))
+        assert not result.passed and "20 blocks are needed" in result.reason
+
+
+def test_scores_skip_gaps(good: tuple[RegimeModel, Candidate]) -> None:
+    """After a gap, scoring starts afresh: each contiguous run of n bars gives n - 30 scores."""
+    frame = market(1_000, 4)
+    runs = scores(good[0], {STREAM: [frame.take(np.r_[0:300, 310:1_000])]})[STREAM]
+    assert [len(run) for run in runs] == [270, 660]
+
+
+def test_bootstrap_is_seeded_and_covers() -> None:
+    """Same seed, same quantile; on pure noise the 5 % quantile exceeds zero in about 5 % of trials."""
+    rng = np.random.default_rng(0)
+    noise = {"a": [rng.standard_normal(3_000)], "b": [rng.standard_normal(1_000)]}
+    assert block_bootstrap(noise, 7) == block_bootstrap(noise, 7)
+    passed = sum(block_bootstrap({"a": [rng.standard_normal(3_000)]}, trial).quantile > 0 for trial in range(80))
+    assert 1 <= passed <= 12
+
+
+def test_bootstrap_sees_correlation() -> None:
+    """Where neighbouring bars move together, the quantile is far lower than independent draws would say."""
+    rng = np.random.default_rng(1)
+    lumpy = np.repeat(rng.standard_normal(100), 60) + 0.1
+    found = block_bootstrap({"a": [lumpy]}, 0)
+    assert found.mean - found.quantile > 3 * 1.645 * lumpy.std() / np.sqrt(len(lumpy))
+
+
+def test_differences_pair_bar_by_bar(good: tuple[RegimeModel, Candidate]) -> None:
+    """The paired difference of two models is taken on the same bars, baseline and regime model alike."""
+    holdout = {STREAM: [candles(np.zeros(10)), market(500, 5)]}
+    ours, theirs = scores(good[0], holdout), scores(good[1].baseline, holdout)
+    paired = differences(ours, theirs)
+    assert np.array_equal(paired[STREAM][0], ours[STREAM][0] - theirs[STREAM][0])
+    assert [len(run) for run in paired[STREAM]] == [470]

@@ -1,0 +1,71 @@
+"""The command line's promises."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+import pytest
+
+from services.fleet.cli import cli, main
+
+
+def leaves(command: click.Command, name: str = "tidewheel") -> Iterator[tuple[str, click.Command]]:
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for each in command.list_commands(context):
+            child = command.get_command(context, each)
+            assert child is not None, each
+            yield from leaves(child, f"{name} {each}")
+    else:
+        yield name, command
+
+
+def test_help_imports_nothing_heavy() -> None:
+    """`tidewheel --help` names every command and imports no library but click."""
+    script = (
+        "import sys\nfrom services.fleet.cli import main\ntry:\n    main(['--help'])\nexcept SystemExit:\n    pass\n"
+        "heavy = {'pydantic', 'sqlalchemy', 'fastapi', 'celery', 'httpx', 'numpy', 'psutil', 'rich', 'tidewheel.kit'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+    assert done.stdout.splitlines()[-1] == "[]"
+    for name in ("up", "demo", "serve", "status", "ledger", "promote", "rollback", "keys", "settings", "openapi"):
+        assert f"\n  {name} " in done.stdout
+
+
+def test_every_command_that_answers_has_json() -> None:
+    """Each command takes `--json`, but for those that run until they are stopped."""
+    lacking = {
+        name
+        for name, command in leaves(cli)
+        if not any("--json" in parameter.opts for parameter in command.params)
+        and not name.startswith("tidewheel serve ")
+    }
+    assert lacking == {"tidewheel up"}
+
+
+def test_an_error_is_one_sentence_and_status_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A bad setting ends a command with its name and value, as text or as JSON, without a traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("AUTH_MODE", "sometimes")
+    with pytest.raises(SystemExit) as ended:
+        main(["ledger", "migrate"])
+    assert ended.value.code == 1
+    assert "AUTH_MODE=sometimes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["ledger", "migrate", "--json"])
+    assert json.loads(capsys.readouterr().err)["code"] == "bad_setting"
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    """`--version` tells the installed version."""
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("tidewheel 0.")
