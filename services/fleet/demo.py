@@ -207,9 +207,10 @@ def _ingest(phase: int) -> Callable[[Stage], None]:
             while not ingested.done():
                 _show_watermarks(stage, begin, told["now"])
                 time.sleep(_POLL_SECONDS)
-        behind = [each["stream"] for each in ingested.result()["streams"] if not each["caught_up"]]
-        if behind:
-            raise StepFailed(f"streams {', '.join(behind)} have not caught up with the exchange")
+        for stream in ingested.result()["streams"]:
+            if not stream["caught_up"]:
+                why = (stream.get("error") or {}).get("detail", "it has not caught up with the exchange")
+                raise StepFailed(f"{stream['stream']}: {why}")
 
     return act
 
