@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from services.fleet.roles import build, read_settings
+from services.fleet.roles import HTTP_ROLES, build, read_settings
 from tidewheel.contracts.messages import Queue
 from tidewheel.contracts.roles import PORTS, Role
 
@@ -17,9 +17,14 @@ def serve_http_role(role: Role, port: int | None) -> None:
 
     settings = read_settings(role)
     port = PORTS[role] if port is None else port
-    from tidewheel.kit.web import create_app
+    if role in HTTP_ROLES:
+        from tidewheel.kit.web import create_app
 
-    serve_http(create_app(build(role, settings)), settings.listen, port)
+        serve_http(create_app(build(role, settings)), settings.listen, port)
+    else:
+        from services.fleet.edge import edge_app
+
+        serve_http(edge_app(settings), settings.listen, port)
 
 
 def serve_flower(port: int | None) -> None:
