@@ -18,7 +18,6 @@ from tidewheel.ledger.records import SealedFile, Stream
 from tidewheel.market.exchange import Exchange
 
 LEASE_MS = 15_000
-WAIT_FOR_LEASE_SECONDS = 20.0  #: longer than a dead writer's lease
 DEFAULT_HISTORY = 30 * DAY
 
 Tell = Callable[[StreamKey, UtcMillis | None], None]
@@ -153,7 +152,7 @@ class Ingester:
     @contextmanager
     def _writer(self, key: StreamKey, *, wait: bool) -> Iterator[HeldLease]:
         """The stream's lease; another process's ingestion is waited for, as it takes a moment and brings the same."""
-        deadline = time.monotonic() + (WAIT_FOR_LEASE_SECONDS if wait else 0.0)
+        deadline = time.monotonic() + (self._settings.lease_wait_seconds if wait else 0.0)
         name = f"stream:{key}"
         while True:
             lease = self._ledger.leases.acquire(name, self._settings.instance, LEASE_MS)

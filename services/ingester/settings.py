@@ -47,6 +47,14 @@ class IngesterSettings(Settings):
         validation_alias="TIDEWHEEL_SEAL_SECONDS",
         description="Scheduled ingestion seals earlier when the oldest waiting bar was stored this long ago.",
     )
+    lease_wait_seconds: float = Field(
+        20.0,
+        ge=0,
+        le=300,
+        validation_alias="TIDEWHEEL_LEASE_WAIT_SECONDS",
+        description="How long `POST /ingest_once` waits for another process that is ingesting the same stream. "
+        "A dead one's right ends after 15 seconds.",
+    )
 
     @field_validator("timeframe")
     @classmethod

@@ -8,10 +8,11 @@ from tidewheel.ledger.archive import Archive
 from tidewheel.ledger.bars import Bars
 from tidewheel.ledger.claims import Claims
 from tidewheel.ledger.engine import Database
+from tidewheel.ledger.fsck import fsck
 from tidewheel.ledger.keys import Keys
 from tidewheel.ledger.leases import Leases
 from tidewheel.ledger.outbox import Outbox
-from tidewheel.ledger.records import Identity, Migrated
+from tidewheel.ledger.records import Finding, Identity, Migrated
 from tidewheel.ledger.regimes import Regimes
 from tidewheel.ledger.replicas import Replicas
 from tidewheel.ledger.runs import Runs
@@ -25,10 +26,10 @@ class Ledger:
 
     def __init__(self, db: Database, data_dir: Path, identity: Identity) -> None:
         self._db, self._identity = db, identity
-        archive = Archive(data_dir)
+        self._archive = Archive(data_dir)
         self.leases = Leases(db)
         self.streams = Streams(db)
-        self.bars = Bars(db, archive)
+        self.bars = Bars(db, self._archive)
         self.regimes = Regimes(db)
         self.runs = Runs(db)
         self.claims = Claims(db)
@@ -54,6 +55,10 @@ class Ledger:
         """The ledger's clock, UTC ms: leases live by it."""
         with self._db.read() as connection:
             return self._db.now(connection)
+
+    def fsck(self) -> list[Finding]:
+        """Compare the ledger with itself and with the disk; reads every sealed file."""
+        return fsck(self._db, self._archive)
 
     def close(self) -> None:
         """Close the connections."""

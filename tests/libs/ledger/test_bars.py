@@ -2,7 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,14 +19,6 @@ from tidewheel.ledger.records import Lease
 
 KEY = StreamKey("binance", "BTC/USDT", "1m")
 M = KEY.step
-
-
-@pytest.fixture
-def lease(ledger: Ledger) -> Iterator[Lease]:
-    ledger.streams.register(KEY, Origin.SYNTHETIC)
-    lease = ledger.leases.acquire(f"stream:{KEY}", "writer", 60_000)
-    assert lease is not None
-    yield lease
 
 
 def same(left: CandleFrame, right: CandleFrame) -> bool:
