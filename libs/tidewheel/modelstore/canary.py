@@ -28,11 +28,11 @@ TIMEOUT_SECONDS = 60.0
 _BARS = 240
 
 
-def canary(bundle_dir: Path, *, timeout: float = TIMEOUT_SECONDS) -> StepResult:
+def canary(bundle_dir: Path, *, timeout: float = TIMEOUT_SECONDS, memory_bytes: int = MEMORY_BYTES) -> StepResult:
     """Load the bundle in a child with limits and let it answer; a refusal says how the child ended."""
     one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
     environment = {"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **one_thread}
-    command = [sys.executable, "-I", "-m", "tidewheel.modelstore.canary", str(bundle_dir)]
+    command = [sys.executable, "-I", "-m", "tidewheel.modelstore.canary", str(bundle_dir), str(memory_bytes)]
     try:
         child = subprocess.run(
             command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, timeout=timeout, check=False
@@ -56,9 +56,9 @@ def _last_line(stderr: bytes) -> str:
     return f": {lines[-1][:500]}" if lines else ""
 
 
-def main(bundle_dir: Path) -> int:
+def main(bundle_dir: Path, memory_bytes: int) -> int:
     """The child: limit itself, load, filter, print; 0 when the answers make sense."""
-    _limit()
+    _limit(memory_bytes)
     try:
         bundle = read_bundle(bundle_dir)
         model = regime_model(bundle.manifest.family, bundle.files)
@@ -75,10 +75,10 @@ def main(bundle_dir: Path) -> int:
     return 0
 
 
-def _limit() -> None:
+def _limit(memory_bytes: int) -> None:
     # Soft and hard alike, so that nothing in this process can raise them again. No file may grow: it only reads.
     for what, limit in (
-        (resource.RLIMIT_AS, MEMORY_BYTES),
+        (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, CPU_SECONDS),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_CORE, 0),
@@ -108,4 +108,4 @@ def _problem(probs: "np.ndarray[Any, Any]") -> str | None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1])))
+    raise SystemExit(main(Path(sys.argv[1]), int(sys.argv[2])))

@@ -36,7 +36,7 @@ def writing(root: Path) -> Iterator[None]:
                 f"the disk of the models directory {root} is full; free some space, nothing was left half-written",
                 code="disk_full",
             ) from error
-        if error.errno in (errno.ENOTDIR, errno.EISDIR):
+        if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise BadSetting(f"{error.filename or root} is not what a models directory holds there") from error
         raise
 

@@ -90,10 +90,10 @@ def test_every_flipped_byte_is_found(tmp_path: Path) -> None:
         file.chmod(0o644)
         file.write_bytes(damaged)
         with pytest.raises(BadBundle):
-            read_bundle(path)
+            read_bundle(path, version=path.name)
         file.write_bytes(whole)
 
-    assert mark_of(read_bundle(path).files) == 7
+    assert mark_of(read_bundle(path, version=path.name).files) == 7
 
 
 def test_a_cut_or_missing_file_is_found(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_extra_entries_are_refused(tmp_path: Path, form: str) -> None:
             extra.write_text("{}")
 
     with pytest.raises(BadBundle, match="extra"):
-        read_bundle(path)
+        read_bundle(path, version=path.name)
 
 
 def test_a_linked_or_special_file_is_refused(tmp_path: Path) -> None:
@@ -139,12 +139,12 @@ def test_a_linked_or_special_file_is_refused(tmp_path: Path) -> None:
 
     whole.symlink_to(aside)
     with pytest.raises(BadBundle, match="symbolic link"):
-        read_bundle(path)
+        read_bundle(path, version=path.name)
 
     whole.unlink()
     os.mkfifo(whole)
     with pytest.raises(BadBundle, match="not a plain file"):
-        read_bundle(path)
+        read_bundle(path, version=path.name)
 
 
 def test_a_linked_bundle_directory_is_refused(tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_a_linked_bundle_directory_is_refused(tmp_path: Path) -> None:
     path.symlink_to(outside)
 
     with pytest.raises(BadBundle, match="not a plain directory"):
-        read_bundle(path)
+        read_bundle(path, version=path.name)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_odd_manifests_are_refused(tmp_path: Path, text: bytes) -> None:
     (path / "manifest.json").write_bytes(text)
 
     with pytest.raises(BadBundle):
-        read_bundle(path)
+        read_bundle(path, version=path.name)
 
 
 def test_a_renamed_bundle_is_refused(tmp_path: Path) -> None:

@@ -1,0 +1,39 @@
+"""Where the predictor's parts meet."""
+
+from services.predictor.api import router
+from services.predictor.service import Heartbeat, Listener, Nowcasts, Predictor, Repeating, load_warm
+from services.predictor.settings import PredictorSettings
+from tidewheel.contracts.roles import Role
+from tidewheel.kit.bus import Bus
+from tidewheel.kit.service import Service
+from tidewheel.ledger.open import open_ledger
+from tidewheel.modelstore.live import LiveModel
+from tidewheel.modelstore.store import ModelStore
+
+HEARTBEAT_SECONDS = 2.0
+NOWCAST_SECONDS = 1.5
+
+
+def build(settings: PredictorSettings) -> Service:
+    """The predictor, ready to serve."""
+    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    store, bus = ModelStore(settings.models_dir), Bus(settings.redis_url)
+    live = LiveModel(store, settings.family, load_warm, on_change=lambda: _wake(heartbeat, nowcasts))
+    heartbeat = Repeating("heartbeat", HEARTBEAT_SECONDS, Heartbeat(ledger, live, settings.instance).beat)
+    nowcasts = Repeating("nowcasts", NOWCAST_SECONDS, Nowcasts(ledger, live, settings.nowcast_bars).write)
+    listener = Listener(bus, settings.family, flipped=live.nudge, stored=nowcasts.nudge)
+    predictor = Predictor(ledger, store, live, instance=settings.instance, nowcast_bars=settings.nowcast_bars)
+    return Service(
+        name=Role.PREDICTOR,
+        settings=settings,
+        routers=[router(predictor, live)],
+        pings=[ledger.ping, live.ping, heartbeat.ping, nowcasts.ping],
+        loops=[live, nowcasts, heartbeat, listener],
+        keys=ledger.keys,
+        close=[ledger.close, bus.close],
+    )
+
+
+def _wake(*loops: Repeating) -> None:
+    for loop in loops:
+        loop.nudge()

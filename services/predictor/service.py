@@ -1,0 +1,288 @@
+"""Regimes by request and by stream, from whichever model is current."""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from services.predictor.schemas import ModelAnswer, PredictRequest, RegimeAnswer
+from tidewheel.contracts.errors import BadInput, NotEnoughData, NotFound, TidewheelError, Unavailable
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.messages import Bus as Channels
+from tidewheel.contracts.roles import Role
+from tidewheel.contracts.states import Origin
+from tidewheel.contracts.times import UtcMillis
+from tidewheel.features.frames import CandleFrame
+from tidewheel.features.returns import WINDOW, log_returns
+from tidewheel.kit.bus import Bus, Subscription
+from tidewheel.kit.logs import logger
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Stream
+from tidewheel.models.base import Regime
+from tidewheel.models.regime import RegimeModel
+from tidewheel.modelstore.bundle import OpenBundle
+from tidewheel.modelstore.live import LiveModel, Loaded
+from tidewheel.modelstore.loaders import regime_model
+from tidewheel.modelstore.store import ModelStore
+
+STALE_BARS = 3
+_MAX_RETURN = 20.0  #: of one bar, in nats; a price does not change by a factor of e^20
+LiveRegime = LiveModel[RegimeModel]
+Serving = Loaded[RegimeModel]
+
+
+def load_warm(bundle: OpenBundle) -> RegimeModel:
+    """The bundle's model, after it answered once: a request never pays for the first call.
+
+    Raises:
+        BadBundle: it cannot be loaded.
+    """
+    model = regime_model(bundle.manifest.family, bundle.files)
+    model.filter([0.0] * (WINDOW * 2)).latest()
+    return model
+
+
+def nowcast(model: RegimeModel, frame: CandleFrame, stream: StreamKey | None) -> tuple[Regime, int]:
+    """The regime at the frame's last bar, from the bars since its last gap; and how many log returns those are.
+
+    Raises:
+        NotEnoughData: fewer than 31 bars since the last gap.
+        BadInput: a price moves by more than a factor of e^20 in one bar.
+    """
+    run = frame.segments()[-1] if len(frame) else frame
+    if len(run) <= WINDOW:
+        raise NotEnoughData(
+            f"there are {len(run)} bars of {model.step // 1000} s without a gap up to the last one; "
+            f"{WINDOW + 1} are needed",
+            needed=WINDOW + 1,
+            found=len(run),
+        )
+    with np.errstate(over="ignore"):
+        ratios = run.close[1:] / run.close[:-1]
+    if np.abs(np.log(ratios.clip(1e-300, 1e300))).max() > _MAX_RETURN:
+        raise BadInput("a close differs from the one before it by more than a factor of e^20; check the bars")
+    found = model.filter(log_returns(run.close), stream=None if stream is None else str(stream))
+    return found.latest(), found.n_used
+
+
+class Predictor:
+    """Answers requests; each with the one model reference that it was given."""
+
+    def __init__(self, ledger: Ledger, store: ModelStore, live: LiveRegime, *, instance: str, nowcast_bars: int) -> None:
+        self._ledger, self._store, self._live = ledger, store, live
+        self._instance, self._bars = instance, nowcast_bars
+
+    def predict(self, request: PredictRequest, serving: Serving | None) -> RegimeAnswer:
+        """The regime at the last point of what was sent.
+
+        Raises:
+            Unavailable: no model is in service (code `no_model`).
+            BadInput: the registry's fields were sent, or the input is of another timeframe.
+            BadCandles, NotFound, NotEnoughData: as they say.
+        """
+        if request.registry_fields:
+            raise BadInput(
+                f"{', '.join(request.registry_fields)} belong to the model registry, which is not served yet; "
+                "send logret, bars or stream alone",
+                code="registry_not_served",
+            )
+        if serving is None:
+            raise Unavailable(
+                f"no model of {self._live.family} is in service{self._why()}; "
+                "train one with POST /train, or look at GET /model",
+                code="no_model",
+            )
+        if request.stream is not None:
+            return self._of_stream(StreamKey.parse(request.stream), serving)
+        if request.bars is not None:
+            return self._of_bars(request.bars, serving)
+        return self._of_returns(request.logret or [], serving)
+
+    def _why(self) -> str:
+        return f" ({self._live.error})" if self._live.error else ""
+
+    def _of_returns(self, logret: list[float], serving: Serving) -> RegimeAnswer:
+        if len(logret) < WINDOW:
+            raise NotEnoughData(
+                f"{len(logret)} log returns were sent; {WINDOW} are needed", needed=WINDOW, found=len(logret)
+            )
+        found = serving.model.filter(logret)
+        return _answer(found.latest(), found.n_used, None, None, serving)
+
+    def _of_bars(self, bars: list[tuple[int, float, float, float, float, float]], serving: Serving) -> RegimeAnswer:
+        step = serving.model.step
+        frame = CandleFrame.from_rows(step, bars)
+        regime, used = nowcast(serving.model, frame, None)
+        last = int(frame.open_time[-1])
+        return _answer(regime, used, last, _is_stale(self._ledger.now(), last, step), serving)
+
+    def _of_stream(self, key: StreamKey, serving: Serving) -> RegimeAnswer:
+        if key.step != serving.model.step:
+            raise BadInput(f"{key} has bars of {key.step} ms; the model in service reads {serving.model.step} ms")
+        streams = self._ledger.streams.all()
+        stream = next((found for found in streams if found.key == key), None)
+        if stream is None:
+            known = ", ".join(str(found.key) for found in streams[:10]) or "none yet"
+            raise NotFound(f"stream {key} is not in the ledger; known are: {known}")
+        frame = self._ledger.bars.last(key, self._bars)
+        regime, used = nowcast(serving.model, frame, key)
+        last = int(frame.open_time[-1])
+        return _answer(regime, used, last, _is_stale(self._newest(stream, streams), last, key.step), serving)
+
+    def _newest(self, stream: Stream, streams: list[Stream]) -> UtcMillis:
+        """The latest time that the stream's exchange is known to have reached.
+
+        A replayed or synthetic exchange has a clock of its own, of which only its bars tell; a real one keeps ours.
+        """
+        known = [other.next_open or 0 for other in streams if other.key.exchange == stream.key.exchange]
+        return max(known + ([self._ledger.now()] if stream.origin is Origin.EXCHANGE else []))
+
+    def replica(self, serving: Serving | None) -> ModelAnswer:
+        """What this replica serves."""
+        manifest = serving.manifest if serving else None
+        try:
+            current, error = self._store.current(self._live.family), self._live.error
+        except TidewheelError as broken:
+            current, error = None, broken.detail
+        return ModelAnswer(
+            id=self._instance,
+            family=self._live.family,
+            loaded=serving.version if serving else None,
+            loaded_at=serving.loaded_at if serving else None,
+            current=current,
+            error=error,
+            metrics=manifest.metrics if manifest else {},
+            lineage=manifest.lineage if manifest else {},
+            digest=manifest.digest if manifest else None,
+            data_as_of=manifest.data_as_of if manifest else None,
+        )
+
+
+def _is_stale(now: UtcMillis, last_open: UtcMillis, step: int) -> bool:
+    return now - (last_open + step) > STALE_BARS * step
+
+
+def _answer(
+    regime: Regime, used: int, data_time: UtcMillis | None, stale: bool | None, serving: Serving
+) -> RegimeAnswer:
+    return RegimeAnswer(
+        probs=dict(regime.probs), state=regime.state, confidence=regime.confidence, n_used=used,
+        data_time=data_time, stale=stale, model_version=serving.version,
+    )  # fmt: skip
+
+
+class Nowcasts:
+    """Writes the regime of each stream into the ledger as soon as it has new bars or the model flipped."""
+
+    def __init__(self, ledger: Ledger, live: LiveRegime, nowcast_bars: int) -> None:
+        self._ledger, self._live, self._bars = ledger, live, nowcast_bars
+        self._done: dict[StreamKey, tuple[UtcMillis, str]] = {}  # newest bar's end and version of what is written
+
+    def write(self) -> int:
+        """One round over all streams of the model's timeframe; how many regimes were written."""
+        serving = self._live.get()
+        if serving is None:
+            return 0
+        written = 0
+        for stream in self._ledger.streams.all():
+            if stream.next_open is None or stream.key.step != serving.model.step:
+                continue
+            mark = (stream.next_open, serving.version)
+            if self._done.get(stream.key) != mark:
+                written += self._write(stream.key, serving)
+                self._done[stream.key] = mark
+        return written
+
+    def _write(self, key: StreamKey, serving: Serving) -> bool:
+        frame = self._ledger.bars.last(key, self._bars)
+        try:
+            regime, _ = nowcast(serving.model, frame, key)
+        except NotEnoughData:
+            return False  # a young stream, or one just after a gap; the next bars bring it round
+        data_time = int(frame.open_time[-1])
+        return self._ledger.regimes.upsert(key, data_time, regime.probs, regime.state, serving.version)
+
+
+class Heartbeat:
+    """Tells the ledger what this replica serves."""
+
+    def __init__(self, ledger: Ledger, live: LiveRegime, instance: str) -> None:
+        self._ledger, self._live, self._instance = ledger, live, instance
+
+    def beat(self) -> None:
+        """One sign of life."""
+        serving = self._live.get()
+        loaded = serving.version if serving else None
+        self._ledger.replicas.beat(self._instance, Role.PREDICTOR, self._live.family, loaded, self._live.error)
+
+
+class Repeating:
+    """Calls `action` every `seconds` in a thread of its own, at once when nudged; a part that is away is waited for."""
+
+    def __init__(self, name: str, seconds: float, action: Callable[[], object]) -> None:
+        self._name, self._seconds, self._action = name, seconds, action
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def start(self) -> None:
+        """Begin with a first call."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End after the call that is running."""
+        self._stopping.set()
+        self._wake.set()
+        self._thread.join()
+
+    def nudge(self) -> None:
+        """Call soon rather than at the end of the interval; returns at once."""
+        self._wake.set()
+
+    def ping(self) -> None:
+        """Return while the thread lives.
+
+        Raises:
+            Unavailable: it ended by an unforeseen error, which the log shows.
+        """
+        if not self._thread.is_alive():
+            raise Unavailable(f"{self._name} stopped; restart this process")
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wake.clear()
+            with _told(self._name):
+                self._action()
+            self._wake.wait(self._seconds)
+
+
+@contextmanager
+def _told(name: str) -> Iterator[None]:
+    """Log what is away or wrong now and go on: the next round finds it mended."""
+    try:
+        yield
+    except TidewheelError as problem:
+        logger(__name__).warning("round_failed", loop=name, code=problem.code, detail=problem.detail)
+
+
+class Listener:
+    """Hears of flips and new candles on the bus and wakes whom it concerns; without the bus they poll."""
+
+    def __init__(self, bus: Bus, family: str, *, flipped: Callable[[], None], stored: Callable[[], None]) -> None:
+        self._models = Channels.models(family)
+        self._subscription: Subscription = bus.subscribe(self._models, Channels.candles("*"))
+        self._flipped, self._stored = flipped, stored
+        self._thread = threading.Thread(target=self._listen, name="listener", daemon=True)
+
+    def start(self) -> None:
+        """Begin listening."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End within a second."""
+        self._subscription.close()
+        self._thread.join()
+
+    def _listen(self) -> None:
+        for told in self._subscription:
+            (self._flipped if told.channel == self._models else self._stored)()

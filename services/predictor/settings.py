@@ -1,0 +1,28 @@
+"""Settings of the predictor."""
+
+from typing import ClassVar
+
+from pydantic import Field
+
+from tidewheel.contracts.roles import Role
+from tidewheel.kit.settings import Settings
+
+
+class PredictorSettings(Settings):
+    """What `tidewheel serve predictor` reads."""
+
+    role: ClassVar[str] = Role.PREDICTOR
+
+    family: str = Field(
+        "hmm",
+        validation_alias="TIDEWHEEL_SERVE_FAMILY",
+        pattern=r"^hmm(-[a-z0-9-]+)?$",
+        description="Family of regime models that /predict answers with; `hmm-strict` for the strict consumer's.",
+    )
+    nowcast_bars: int = Field(
+        1440,
+        validation_alias="TIDEWHEEL_NOWCAST_BARS",
+        ge=31,
+        le=100_000,
+        description="Newest bars of a stream that its regime is filtered from; older ones no longer matter to it.",
+    )
