@@ -23,11 +23,16 @@ def build(settings: PredictorSettings) -> Service:
     nowcasts = Repeating("nowcasts", NOWCAST_SECONDS, Nowcasts(ledger, live, settings.nowcast_bars).write)
     listener = Listener(bus, settings.family, flipped=live.nudge, stored=nowcasts.nudge)
     predictor = Predictor(ledger, store, live, instance=settings.instance, nowcast_bars=settings.nowcast_bars)
+
+    def loops() -> None:
+        heartbeat.ping()
+        nowcasts.ping()
+
     return Service(
         name=Role.PREDICTOR,
         settings=settings,
         routers=[router(predictor, live)],
-        pings=[ledger.ping, live.ping, heartbeat.ping, nowcasts.ping],
+        pings=[ledger.ping, live.ping, loops],
         loops=[live, nowcasts, heartbeat, listener],
         keys=ledger.keys,
         close=[ledger.close, bus.close],

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, model_validator
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
 
 MAX_POINTS = 100_000  #: log returns or bars in one request
 Bar = tuple[int, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
-_EXAMPLE = [round(0.0004 * ((step * 7919) % 11 - 5), 6) for step in range(40)]
+_EXAMPLE: list[JsonValue] = [round(0.0004 * ((step * 7919) % 11 - 5), 6) for step in range(40)]
 
 
 class PredictRequest(BaseModel):

@@ -69,7 +69,9 @@ def nowcast(model: RegimeModel, frame: CandleFrame, stream: StreamKey | None) ->
 class Predictor:
     """Answers requests; each with the one model reference that it was given."""
 
-    def __init__(self, ledger: Ledger, store: ModelStore, live: LiveRegime, *, instance: str, nowcast_bars: int) -> None:
+    def __init__(
+        self, ledger: Ledger, store: ModelStore, live: LiveRegime, *, instance: str, nowcast_bars: int
+    ) -> None:
         self._ledger, self._store, self._live = ledger, store, live
         self._instance, self._bars = instance, nowcast_bars
 

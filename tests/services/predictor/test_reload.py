@@ -1,0 +1,171 @@
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import httpx
+import pytest
+import uvicorn
+from fastapi.testclient import TestClient
+
+from services.predictor.app import build
+from services.predictor.service import Listener
+from services.predictor.settings import PredictorSettings
+from tests.libs.modelstore.regimes import published_regime, returns
+from tests.services.predictor.conftest import BTC, bars, stored
+from tidewheel.contracts.messages import Bus as Channels
+from tidewheel.contracts.states import Scope
+from tidewheel.kit.bus import Bus
+from tidewheel.kit.web import create_app
+from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.store import ModelStore
+
+MINUTE = 60_000
+
+
+def wait_until(true: Callable[[], bool], limit: float = 15.0) -> None:
+    """Return as soon as `true()`; fail after `limit` seconds."""
+    start = time.monotonic()
+    while not true():
+        assert time.monotonic() < start + limit, "it did not come true"
+        time.sleep(0.01)
+
+
+@contextmanager
+def served(settings: PredictorSettings) -> Iterator[str]:
+    """The predictor behind a real server; its address."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(create_app(build(settings)), log_config=None, lifespan="on"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        wait_until(lambda: server.started)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def test_flips_under_requests_drop_and_mix_nothing(
+    store: ModelStore, settings: Callable[..., PredictorSettings]
+) -> None:
+    """Threads ask while the version flips: every answer is 200 and names one version in header and body alike."""
+    versions = [published_regime(store, drift / 10) for drift in range(1, 5)]
+    store.point("hmm", versions[0])
+    seen: Counter[str] = Counter()
+    wrong: list[str] = []
+    done = threading.Event()
+
+    def ask(address: str) -> None:
+        with httpx.Client(base_url=address) as asking:
+            while not done.is_set():
+                answer = asking.post("/predict", json={"logret": returns(60)})
+                named = answer.headers.get("X-Model-Version")
+                if answer.status_code != 200 or answer.json()["model_version"] != named:
+                    wrong.append(f"{answer.status_code} {named} {answer.text}")
+                seen[str(named)] += 1
+
+    with served(settings()) as address:
+        threads = [threading.Thread(target=ask, args=(address,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for version in versions[1:]:
+            store.point("hmm", version)
+            before = seen[version]
+            wait_until(lambda before=before, version=version: seen[version] > before)
+        done.set()
+        for thread in threads:
+            thread.join()
+
+    assert wrong == []
+    assert set(seen) == set(versions)
+
+
+def test_the_listener_wakes_whom_it_concerns(redis_url: str) -> None:
+    """A flip of the family wakes the loader, new candles the nowcasts; another family's flip wakes nobody."""
+    bus, flipped, stored_bars = Bus(redis_url), threading.Event(), threading.Event()
+    listener = Listener(bus, "hmm", flipped=flipped.set, stored=stored_bars.set)
+    listener.start()
+
+    def heard(channel: str, event: threading.Event) -> bool:
+        bus.publish(channel, {})
+        return event.wait(0.05)
+
+    wait_until(lambda: heard(Channels.candles(str(BTC)), stored_bars))
+    assert not heard(Channels.models("hmm-strict"), flipped)
+    wait_until(lambda: heard(Channels.models("hmm"), flipped))
+    listener.stop()
+    bus.close()
+
+
+def test_a_bad_version_keeps_the_last_good_one_and_shows(store: ModelStore, ledger: Ledger, client: TestClient) -> None:
+    """/model and the ledger's replica row carry the error; /predict goes on."""
+    good, bad = published_regime(store, 0.1), published_regime(store, 0.2)
+    store.point("hmm", good)
+    wait_until(lambda: client.get("/model").json()["loaded"] == good)
+    path = store.path("hmm", bad) / "model.json"
+    path.chmod(0o644)
+    path.write_bytes(b"{}")
+    link = store.models_dir / "hmm" / "current"  # by hand: the store would not point at a damaged version
+    link.unlink()
+    link.symlink_to(bad)
+
+    wait_until(lambda: "digest" in (client.get("/model").json()["error"] or ""))
+    answer = client.get("/model").json()
+    assert (answer["loaded"], answer["current"]) == (good, bad)
+    assert client.post("/predict", json={"logret": returns(60)}).headers["X-Model-Version"] == good
+    wait_until(lambda: [replica.error for replica in ledger.replicas.live("hmm")] == [answer["error"]])
+
+
+def test_heartbeat_names_what_is_loaded(store: ModelStore, ledger: Ledger, client: TestClient) -> None:
+    """The ledger knows this replica soon after its start, and the version soon after a promotion."""
+    wait_until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
+    version = published_regime(store)
+    store.point("hmm", version)
+
+    wait_until(lambda: [replica.loaded for replica in ledger.replicas.live("hmm")] == [version])
+    (replica,) = ledger.replicas.live("hmm")
+    assert (replica.role, replica.error) == ("predictor", None)
+
+
+def test_each_new_bar_and_each_flip_updates_the_regime_state(
+    store: ModelStore, ledger: Ledger, client: TestClient
+) -> None:
+    """regime_state follows the newest bar of each stream and the version in service; it equals what /predict says."""
+    first, second = published_regime(store, 0.1), published_regime(store, 0.9)
+    store.point("hmm", first)
+    frame = bars(90)
+    stored(ledger, BTC, frame.take(slice(0, 60)))
+
+    def state() -> tuple[int, str] | None:
+        found = ledger.regimes.get(BTC)
+        return found and (found.data_time, found.version)
+
+    wait_until(lambda: state() == (int(frame.open_time[59]), first))
+    stored(ledger, BTC, frame)
+    wait_until(lambda: state() == (int(frame.open_time[89]), first))
+    store.point("hmm", second)
+    wait_until(lambda: state() == (int(frame.open_time[89]), second))
+
+    told, found = client.post("/predict", json={"stream": str(BTC)}).json(), ledger.regimes.get(BTC)
+    assert found is not None
+    assert dict(found.probs) == pytest.approx(told["probs"])
+    assert found.state == told["state"]
+
+
+def test_keys_are_asked_for(ledger: Ledger, store: ModelStore, settings: Callable[..., PredictorSettings]) -> None:
+    """With AUTH_MODE=keys both routes need the scope read, and refusals name the version too."""
+    version = published_regime(store)
+    store.point("hmm", version)
+    _, reader = ledger.keys.create([Scope.READ], "engine")
+    _, ingester = ledger.keys.create([Scope.INGEST], "other")
+    with TestClient(create_app(build(settings(auth_mode="keys")))) as client:
+        asked = {"json": {"logret": returns(60)}}
+        bare = client.post("/predict", **asked)
+        other = client.post("/predict", **asked, headers={"Authorization": f"Bearer {ingester}"})
+        good = client.post("/predict", **asked, headers={"Authorization": f"Bearer {reader}"})
+        statuses = [client.get("/model").status_code, bare.status_code, other.status_code, good.status_code]
+
+    assert statuses == [401, 401, 403, 200]
+    assert {answer.headers["X-Model-Version"] for answer in (bare, other, good)} == {version}
