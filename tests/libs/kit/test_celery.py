@@ -46,8 +46,16 @@ def events(url: str) -> Iterator[list[dict[str, Any]]]:
         receiver.on_consume_ready = lambda *_, **__: ready.set()
         thread = threading.Thread(target=receiver.capture)
         thread.start()
-        assert ready.wait(10)
         try:
+            assert ready.wait(10)
+            # Events are published, not queued, and the subscription follows a moment after `ready`: knock until heard.
+            with app.connection() as knocking, app.events.Dispatcher(knocking) as dispatcher:
+
+                def heard() -> bool:
+                    dispatcher.send("knock")
+                    return bool(seen)
+
+                await_true(heard)
             yield seen
         finally:
             receiver.should_stop = True

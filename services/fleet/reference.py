@@ -1,0 +1,73 @@
+"""The pages of docs/ that are written from the code: `python -m services.fleet.reference` rewrites them."""
+
+import importlib
+import importlib.util
+import pkgutil
+from pathlib import Path
+
+from prometheus_client import REGISTRY
+
+import services
+from tidewheel.kit import metrics
+from tidewheel.kit.settings import Settings, settings_table
+
+_DOCS = Path(__file__).parents[2] / "docs"
+_OF_THE_FLEET = ("services.fleet.edge", "services.fleet.flower", "services.fleet.keeper.settings")
+
+
+def settings_classes() -> list[type[Settings]]:
+    """The settings class of every role, by role name."""
+    names = [f"services.{each.name}.settings" for each in pkgutil.iter_modules(services.__path__)]
+    for name in (*names, *_OF_THE_FLEET):
+        if importlib.util.find_spec(name) is not None:
+            importlib.import_module(name)
+    found = [kind for kind in _descendants(Settings) if kind.__module__.startswith("services.")]
+    return sorted(found, key=lambda kind: kind.role)
+
+
+def _descendants(kind: type[Settings]) -> set[type[Settings]]:
+    return set().union(*({each} | _descendants(each) for each in kind.__subclasses__()))
+
+
+def settings_page() -> str:
+    """docs/settings.md."""
+    return f"""# Settings
+
+Environment, then `.env` in the working directory, then the default; an empty value counts as unset. Variables that
+the services document keep their names; ours begin with `TIDEWHEEL_`. Two names of one setting that are both set and
+differ stop the start. `tidewheel settings` prints what is in force, secrets masked.
+
+Written by `python -m services.fleet.reference`; a test holds it against the code.
+
+{settings_table(settings_classes())}"""
+
+
+def metrics_page() -> str:
+    """docs/metrics.md."""
+    rows = [
+        f"| `{family.name}{'_total' if family.type == 'counter' else ''}` | {family.type} | {family.documentation} |"
+        for family in sorted(REGISTRY.collect(), key=lambda family: family.name)
+        if family.name.startswith("tidewheel_")
+    ]
+    table = "\n".join(rows)
+    return f"""# Metrics
+
+Every role with an HTTP face answers `/metrics` in Prometheus's text format; tasks are counted by flower's `/metrics`.
+All are declared in `{Path(metrics.__file__).relative_to(_DOCS.parent)}`.
+
+Written by `python -m services.fleet.reference`; a test holds it against the code.
+
+| metric | type | meaning |
+|---|---|---|
+{table}
+"""
+
+
+def main() -> None:
+    """Write the pages."""
+    (_DOCS / "settings.md").write_text(settings_page())
+    (_DOCS / "metrics.md").write_text(metrics_page())
+
+
+if __name__ == "__main__":
+    main()
