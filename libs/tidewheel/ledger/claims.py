@@ -91,13 +91,9 @@ def consume(db: Database, connection: Connection, run_id: int) -> None:
 
 def give_back(db: Database, connection: Connection, run_id: int, *, counted: bool) -> None:
     """Free the run's files. A counted attempt stays on their record, and the fifth makes them poison."""
-    if counted:
-        worn_out = claims.c.attempts >= MAX_ATTEMPTS
-        state = case((worn_out, literal(str(ClaimState.POISON))), else_=literal(str(ClaimState.DOWNLOADED)))
-        attempts: ColumnElement[int] = claims.c.attempts + 0
-    else:
-        state = case((claims.c.attempts > 0, literal(str(ClaimState.DOWNLOADED))))
-        attempts = claims.c.attempts - 1
+    free, poison = literal(str(ClaimState.DOWNLOADED)), literal(str(ClaimState.POISON))
+    state = case((claims.c.attempts >= MAX_ATTEMPTS, poison), else_=free) if counted else free
+    attempts = claims.c.attempts - (0 if counted else 1)
     connection.execute(
         update(claims)
         .where(_held_by(run_id))

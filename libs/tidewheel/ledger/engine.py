@@ -10,7 +10,14 @@ from typing import Any
 
 from sqlalchemy import URL, ColumnElement, Connection, Engine, create_engine, event, func, literal, make_url, select
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError, DisconnectionError, InterfaceError, OperationalError, StatementError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DatabaseError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    StatementError,
+)
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlalchemy.types import BigInteger
 
@@ -91,6 +98,8 @@ class Database:
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(f"the ledger at {self} cannot be used now: {_first_line(error.orig)}") from error
         except StatementError as error:
+            if type(error) is DatabaseError:  # SQLite's word for a file that is damaged, or no database at all
+                raise Unavailable(f"the ledger at {self} cannot be read: {_first_line(error.orig)}") from error
             if isinstance(error.orig, BadInput):
                 raise error.orig from None  # SQLAlchemy wraps what _dumps raises, on one of the dialects
             raise

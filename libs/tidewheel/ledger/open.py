@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tidewheel.contracts.errors import TidewheelError
 from tidewheel.contracts.states import Purpose
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.archive import Archive
@@ -74,7 +75,11 @@ def open_ledger(dsn: str, data_dir: Path, purpose: Purpose = Purpose.PRODUCTION)
         Unavailable: the server cannot be reached.
     """
     db = Database(dsn)
-    return Ledger(db, data_dir, check_database(db, purpose))
+    try:
+        return Ledger(db, data_dir, check_database(db, purpose))
+    except TidewheelError:
+        db.close()
+        raise
 
 
 def migrate(dsn: str, data_dir: Path, purpose: Purpose = Purpose.PRODUCTION) -> Migrated:

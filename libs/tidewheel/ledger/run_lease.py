@@ -36,7 +36,7 @@ class RunLease:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self.run.state.final or isinstance(error, FenceLost):
+        if self.run.state is not RunState.RUNNING or isinstance(error, FenceLost):
             return
         # A stop from outside (no error, Ctrl-C, SystemExit) is nobody's fault; an error may be the files'.
         try:

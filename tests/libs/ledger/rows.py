@@ -4,6 +4,7 @@ import itertools
 
 from sqlalchemy import insert, select
 
+from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.ledger.engine import Database
@@ -18,28 +19,23 @@ PASSED = Verdict(steps=(StepResult(step="champion", passed=True, reason="better"
 REFUSED = Verdict(steps=(StepResult(step="champion", passed=False, reason="worse by 0.1 nats a bar"),))
 
 
-def seal(ledger: Ledger, hours: range, stream: str = "binance:BTC/USDT:1m", revision: int = 0) -> list[int]:
+def seal(
+    ledger: Ledger, hours: range, stream: str = "binance:BTC/USDT:1m", revision: int = 0, quarantined: str | None = None
+) -> list[int]:
     """File rows of one hour each; returns their ids. The bars themselves are other tests' business."""
+    ledger.streams.register(StreamKey.parse(stream), Origin.REPLAY)
     db: Database = ledger._db
     ids = []
     with db.write() as connection:
-        stream_id = connection.execute(select(streams.c.id).where(streams.c.key == stream)).scalar_one_or_none()
-        if stream_id is None:
-            stream_id = add_stream(ledger, stream, Origin.REPLAY, connection)
+        stream_id = connection.execute(select(streams.c.id).where(streams.c.key == stream)).scalar_one()
         for hour in hours:
             values = {
                 "stream_id": stream_id, "start_time": hour * HOUR, "end_time": (hour + 1) * HOUR, "bars": 60,
                 "revision": revision, "digest": f"{next(_digests):064x}", "csv_path": "x.csv", "blob_path": "x.parquet",
-                "source": "test", "sealed_at": db.clock(),
+                "source": "test", "recorded": [[60, 0]], "sealed_at": db.clock(), "quarantined": quarantined,
             }  # fmt: skip
             ids.append(connection.execute(insert(files).values(**values).returning(files.c.id)).scalar_one())
     return ids
-
-
-def add_stream(ledger, stream, origin, connection) -> int:
-    """A stream row inside the transaction."""
-    values = {"key": stream, "origin": origin, "created_at": ledger._db.clock()}
-    return connection.execute(insert(streams).values(**values).returning(streams.c.id)).scalar_one()
 
 
 def new_version(number: int, origin: Origin = Origin.REPLAY, family: str = "hmm") -> NewVersion:
