@@ -124,6 +124,8 @@ class Ingester:
                     gaps=after.gaps_open,
                     caught_up=page.complete,
                 )
+                if sealed and self._settings.retention_days is not None:
+                    self._ledger.bars.drop_csv(key, self._settings.retention_days)
                 yield report
                 since, done = page.next_since, page.complete or not loops
             if report.stored:

@@ -47,6 +47,11 @@ class IngesterSettings(Settings):
         validation_alias="TIDEWHEEL_SEAL_SECONDS",
         description="Scheduled ingestion seals earlier when the oldest waiting bar was stored this long ago.",
     )
+    retention_days: float | None = Field(
+        None,
+        gt=0,
+        description="Days that sealed CSV files stay under incoming/; the archive keeps the candles. Default: ever.",
+    )
     lease_wait_seconds: float = Field(
         20.0,
         ge=0,

@@ -8,6 +8,7 @@ a temporary file, or a whole file that no ledger row names, and `orphans` lists 
 import hashlib
 import io
 import os
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,8 +109,7 @@ class Archive:
         """
         start, end = int(frame.open_time[0]), int(frame.open_time[-1]) + frame.step
         digest = content_digest(frame)
-        folder = Path("incoming", path_part(key.exchange), path_part(key.symbol), path_part(key.timeframe))
-        csv = folder / f"{start}-{end}-{digest[:8]}.csv"
+        csv = self._incoming(key) / f"{start}-{end}-{digest[:8]}.csv"
         blob = Path("blobs", digest[:2], f"{digest}.parquet")
         write_durably(self._root / csv, csv_text(frame).encode())
         if not self._intact(blob, digest):
@@ -143,6 +143,19 @@ class Archive:
                 relative = path.relative_to(self._root).as_posix()
                 if path.is_file() and relative not in names:
                     yield relative
+
+    def drop_csv(self, key: StreamKey, older_than_seconds: float) -> int:
+        """Remove the stream's CSV files that were written so long ago, and say how many; the blobs stay."""
+        written_before = time.time() - older_than_seconds
+        old = [
+            path for path in (self._root / self._incoming(key)).glob("*.csv") if path.stat().st_mtime < written_before
+        ]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)
+
+    def _incoming(self, key: StreamKey) -> Path:
+        return Path("incoming", path_part(key.exchange), path_part(key.symbol), path_part(key.timeframe))
 
     def _intact(self, blob: Path, digest: str) -> bool:
         try:

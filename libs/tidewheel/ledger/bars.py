@@ -193,6 +193,10 @@ class Bars:
         with self._db.read() as connection:
             return [sealed_file(row) for row in connection.execute(query).all()]
 
+    def drop_csv(self, key: StreamKey, older_than_days: float) -> int:
+        """Remove CSV files that were sealed so long ago, and say how many. Readers and trainers use the blobs."""
+        return self._archive.drop_csv(key, older_than_days * 86_400)
+
     def _guard(self, connection: Connection, lease: Lease, key: StreamKey, watermark: UtcMillis | None) -> None:
         """Only the stream's present writer goes on, and only from the watermark that it has read."""
         if lease.name != f"stream:{key}":

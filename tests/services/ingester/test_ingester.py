@@ -1,6 +1,8 @@
 """The ingester on the real client and the simulated exchange, over HTTP."""
 
+import os
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -225,6 +227,20 @@ def test_task_stores_at_once_and_seals_when_due(ledger: Ledger, ledger_dsn: str,
     assert waiting is not None and (waiting.tail_bars, waiting.files, waiting.watermark) == (20, 0, None)
     assert sealed is not None and (sealed.tail_bars, sealed.files) == (0, 1)
     assert sealed.watermark == START + 60 * MINUTE
+
+
+def test_old_csv_files_are_dropped_and_their_candles_kept(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """RETENTION_DAYS removes CSV files sealed longer ago, at the next seal; reading and fsck do not miss them."""
+    with role(simulator(), ledger_dsn, data_dir, symbols=("BTC/USDT",), retention_days=2.0) as client:
+        client.post("/ingest_once")
+        old = data_dir / ledger.bars.files(BTC)[0].csv_path
+        long_ago = time.time() - 3 * 86_400
+        os.utime(old, (long_ago, long_ago))
+        client.post("/ingest_once")
+
+    assert not old.exists() and (data_dir / ledger.bars.files(BTC)[1].csv_path).exists()
+    assert len(ledger.bars.read(BTC)) == 600
+    assert all(finding.ok for finding in ledger.fsck())
 
 
 def test_candles_in_three_formats_and_as_of(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
