@@ -108,7 +108,7 @@ class Exchange:
         self._listed: dict[str, Any] = {}
         self._server_time: UtcMillis = 0
         self._last_page = 0.0
-        client.enableLastJsonResponse = True  # origin() reads more of the answer than ccxt returns
+        client.enableLastJsonResponse = True  # more is read from the answer than ccxt returns
         # ccxt knows what each request costs; its own throttle is per process and ignores Retry-After.
         client.throttle = lambda cost=None: bucket.take(1.0 if cost is None else float(cost))
 
@@ -286,7 +286,11 @@ class Exchange:
 
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return request()
+                answer = request()
+                # ccxt takes a cut or foreign answer for an empty one, which here would look like a hole in the market.
+                if self._client.last_json_response is None:
+                    raise ccxt.BadResponse("the answer is not JSON")
+                return answer
             except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as error:  # no kin of each other
                 seconds = self._retry_after()
                 self._bucket.ban(seconds)

@@ -4,7 +4,10 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from starlette.responses import PlainTextResponse
+from starlette.types import Receive, Scope, Send
 
+from services.fleet.exchange_sim import sim_app
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, same, told
 from tidewheel.contracts.errors import BadCandles, BadInput, BadSetting, Overloaded, Unavailable
@@ -26,7 +29,7 @@ def asked(
     engine: SimulatedExchange, folder: Path, kind: Kind = "spot", sleep_ms: int = 0, exchange_id: str = "binance"
 ) -> Iterator[Exchange]:
     """The real ccxt client on the real simulator."""
-    with served(engine) as url:
+    with served(sim_app(engine)) as url:
         yield open_exchange(exchange_id, type=kind, url=url, sleep_ms=sleep_ms, limiter=Limiter(folder))
 
 
@@ -165,7 +168,7 @@ def test_a_short_refusal_is_waited_out(tmp_path: Path, kind: Kind, status: int) 
 
 def test_during_a_long_ban_nothing_is_sent_by_anybody(tmp_path: Path) -> None:
     engine = small()
-    with served(engine) as url:
+    with served(sim_app(engine)) as url:
         first, second = (open_exchange("binance", url=url, limiter=Limiter(tmp_path)) for _ in range(2))
         first.resolve("BTC/USDT")
         engine.refuse(418, 3_600, count=1)
@@ -192,7 +195,7 @@ def test_an_outage_is_retried_and_a_lasting_one_told(tmp_path: Path) -> None:
 
 
 def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
-    with served(small()) as url:
+    with served(sim_app(small())) as url:
         pass
 
     with pytest.raises(Unavailable, match="check the network and EXCHANGE_URL"):
@@ -207,6 +210,33 @@ def test_an_impossible_bar_stops_the_page(tmp_path: Path) -> None:
         pytest.raises(BadCandles, match=r"binance BTC/USDT: the candle of .* high"),
     ):
         exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
+
+
+@contextmanager
+def stammering(engine: SimulatedExchange, texts: list[str]) -> Iterator[str]:
+    """An exchange whose next answers to /klines are `texts`, with status 200; then the real ones."""
+    app = sim_app(engine)
+
+    async def stammer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("path", "").endswith("/klines") and texts:
+            await PlainTextResponse(texts.pop(0))(scope, receive, send)
+        else:
+            await app(scope, receive, send)
+
+    with served(stammer) as url:
+        yield url
+
+
+@pytest.mark.parametrize("text", ["[[1709251200000,", "<html>Bad gateway</html>", "null", ""])
+def test_an_answer_cut_short_is_asked_for_again_and_never_taken_for_a_hole(tmp_path: Path, text: str) -> None:
+    with stammering(small(), [text, text]) as url:
+        exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
+        assert same(exchange.closed_bars("BTC/USDT", "1m", START, limit=10).frame, candles(10))
+
+    with stammering(small(), [text] * 100) as url:
+        exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
+        with pytest.raises(Unavailable, match="did not give its candles in 4 attempts"):
+            exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
 
 
 def addresses(part: object) -> Iterator[str]:
