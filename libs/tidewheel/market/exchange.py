@@ -26,6 +26,7 @@ Answer = TypeVar("Answer")
 ATTEMPTS = 4
 FIRST_PAUSE = 0.25  #: seconds before the second attempt; doubled for each further one, jittered
 RETRY_AFTER_UNSAID = 30.0  #: seconds to stay away when the exchange refuses without saying for how long
+PAGE_MOST = 100_000  #: more bars than any exchange gives at once
 PAGE_UNSAID = 500  #: bars asked for at once where ccxt does not know the exchange's limit
 _URL_KINDS = ("api", "test", "demo")
 _DATE_MARGIN = 2_000  #: ms; a Date header is of whole seconds and is written after the candles were read
@@ -207,8 +208,12 @@ class Exchange:
         symbol = self.resolve(symbol)
         frames: list[CandleFrame] = []
         at, wanted, complete = since + -since % step, limit, until is not None and until <= since
+        in_hole = False
         while wanted > 0 and not complete:
-            page = self._page(symbol, timeframe, at, wanted, until)
+            # A hole is crossed in the longest strides that the exchange allows, however few bars are wanted.
+            page = self._page(symbol, timeframe, at, PAGE_MOST if in_hole else wanted, until)
+            page = page if len(page.frame) <= wanted else _cut(page, wanted)
+            in_hole = not len(page.frame)
             frames.append(page.frame)
             wanted -= len(page.frame)
             at, complete = page.next_since, page.complete
@@ -328,6 +333,12 @@ class Exchange:
                 return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
             except ValueError:
                 return RETRY_AFTER_UNSAID
+
+
+def _cut(page: Page, limit: int) -> Page:
+    """The page's first `limit` bars, of more."""
+    frame = page.frame.take(slice(limit))
+    return Page(frame, page.server_time, int(frame.open_time[-1]) + frame.step, complete=False)
 
 
 def redirect(client: Any, url: str) -> None:

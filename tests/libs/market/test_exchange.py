@@ -239,6 +239,17 @@ def test_an_answer_cut_short_is_asked_for_again_and_never_taken_for_a_hole(tmp_p
             exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
 
 
+def test_a_long_hole_is_crossed_in_long_strides(tmp_path: Path) -> None:
+    """Some exchanges show nothing beyond the window asked for: after one empty answer the widest window is asked."""
+    engine = small()
+    with stammering(engine, ["[]", "[]"]) as url:
+        exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
+        page = exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
+
+    assert page.frame.rows() == candles(1_020).rows()[1_010:]
+    assert (page.complete, page.next_since) == (False, START + 1_020 * MINUTE)
+
+
 def addresses(part: object) -> Iterator[str]:
     if isinstance(part, dict):
         for inner in part.values():

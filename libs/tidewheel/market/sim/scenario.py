@@ -28,7 +28,7 @@ SHUFFLED_BARS = 8 * DAY // MINUTE
 
 #: Order of the regimes below: bull, bear, chop.
 DRIFT = np.array([0.2e-4, -0.4e-4, 0.0])  #: mean log return of a one-minute bar
-SIGMA = np.array([8e-4, 16e-4, 4e-4])  #: its standard deviation, before any doubling
+SIGMA = np.array([8e-4, 17.5e-4, 4e-4])  #: its standard deviation, before any doubling
 STAY = np.array([240.0, 120.0, 240.0])  #: expected minutes in a regime; the next is either of the others
 
 
