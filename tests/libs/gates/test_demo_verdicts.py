@@ -1,5 +1,7 @@
 """Scenario `demo` through the real gate: the verdicts follow from the data."""
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.libs.gates.candidates import GATE, candidate
@@ -16,9 +18,8 @@ def window(scenario: Scenario, phase: int) -> dict[str, CandleFrame]:
 
 
 @pytest.mark.parametrize("seed", range(1, 6))
-def test_promote_promote_refuse(seed: int, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first model and the one after volatility doubled are promoted; the one of the shuffled days is refused by
-    the champion step. In order, the same days give a challenger that is not worse."""
+def test_promote_promote_refuse(seed: int, report: Callable[[str], None]) -> None:
+    """Two promotions, then a refusal by the champion step; in order, the third batch is not that much worse."""
     first, made = candidate(window(demo(seed), 0))
     assert GATE.judge(made).passed
 
@@ -32,10 +33,9 @@ def test_promote_promote_refuse(seed: int, capsys: pytest.CaptureFixture[str]) -
 
     assert shuffled.refusal is not None and shuffled.refusal.step == "champion"
     numbers, control = shuffled.refusal.numbers, unshuffled.steps[-1].numbers
-    with capsys.disabled():
-        print(
-            f"\nseed {seed}: third batch shuffled {numbers['mean_difference']:+.4f} nats a bar, "
-            f"unshuffled {control['mean_difference']:+.4f}"
-        )
+    report(
+        f"demo seed {seed}: third batch shuffled {numbers['mean_difference']:+.4f} nats a bar, "
+        f"unshuffled {control['mean_difference']:+.4f}"
+    )
     assert numbers["mean_difference"] < -0.05
     assert control["mean_difference"] > -0.02
