@@ -6,7 +6,6 @@ bundle, runs the forward filter on a fixed synthetic series, and prints what it 
 
 import json
 import math
-import os
 import resource
 import signal
 import subprocess
@@ -31,7 +30,7 @@ _BARS = 240
 def canary(bundle_dir: Path, *, timeout: float = TIMEOUT_SECONDS, memory_bytes: int = MEMORY_BYTES) -> StepResult:
     """Load the bundle in a child with limits and let it answer; a refusal says how the child ended."""
     one_thread = {f"{library}_NUM_THREADS": "1" for library in ("OPENBLAS", "OMP", "MKL")}
-    environment = {"PATH": os.environ.get("PATH", ""), "PYTHONDONTWRITEBYTECODE": "1", **one_thread}
+    environment = {"PYTHONDONTWRITEBYTECODE": "1", **one_thread}
     command = [sys.executable, "-I", "-m", "tidewheel.modelstore.canary", str(bundle_dir), str(memory_bytes)]
     try:
         child = subprocess.run(
