@@ -1,5 +1,4 @@
 import json
-import time
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -148,16 +147,12 @@ def test_request_id_is_kept_or_made(client: TestClient) -> None:
     assert len(made) == 32
 
 
-def test_health_is_fast_and_ready_names_what_is_away() -> None:
+def test_health_asks_nobody_and_ready_names_what_is_away() -> None:
     """Health asks nobody; readiness names the part that is away."""
     settings = load(Settings, auth_mode="dev", bind="127.0.0.1", instance="desk-1")
     service = Service(name="desk", settings=settings, pings=[away])
     with TestClient(create_app(service)) as client:
         body = client.get("/health").json()
-        started = time.perf_counter()
-        for _ in range(20):
-            assert client.get("/health").json() == body
-        assert (time.perf_counter() - started) / 20 < 0.05
         assert body["instance"] == "desk-1" and body["role"] == "desk" and body["status"] == "ok"
         found = problem_of(client.get("/ready"), 503, "not_ready")
         assert found["away"] == {"away": "the ledger is away; start it"}
