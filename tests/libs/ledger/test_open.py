@@ -8,11 +8,12 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import text
-from sqlalchemy.exc import InternalError
+from sqlalchemy.exc import IntegrityError, InternalError
 
+from tests.libs.ledger.rows import seal
 from tests.servers import PostgresServer
 from tidewheel.contracts.errors import BadSetting, SchemaMismatch, Unavailable
-from tidewheel.contracts.states import Purpose
+from tidewheel.contracts.states import ClaimState, Purpose
 from tidewheel.ledger.engine import Database, parse_dsn
 from tidewheel.ledger.open import Ledger, migrate, open_ledger
 from tidewheel.ledger.tables import metadata
@@ -24,6 +25,16 @@ class TestSchema:
         with ledger._db.read() as connection:
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, metadata) == []
+
+    def test_first_revisions_cannot_overlap(self, ledger: Ledger, dialect: str) -> None:
+        """Postgres itself refuses overlapping first revisions of a stream, and only those."""
+        seal(ledger, range(2))
+        seal(ledger, range(2), stream="binance:ETH/USDT:1m")
+        seal(ledger, range(2), revision=1)
+        if dialect == "postgresql":
+            with pytest.raises(IntegrityError, match="files_first_revisions_never_overlap"):
+                seal(ledger, range(1, 2))
+        assert ledger.claims.states("hmm")[ClaimState.DOWNLOADED] == 6
 
     def test_migrate_again_changes_nothing(self, ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
         """A ledger that is there already keeps its identity."""
