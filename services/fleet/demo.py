@@ -25,7 +25,7 @@ from tidewheel.contracts.errors import BadInput, TidewheelError, Unavailable
 from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.contracts.states import RunState
 
-LOAD_RATE = 150.0  # requests a second
+LOAD_RATE = 100.0  # requests a second
 _POLL_SECONDS = 0.2
 _TRAIN_SECONDS = 300.0
 _SERVED_SECONDS = 15.0

@@ -29,7 +29,7 @@ class Flip:
     version: str
     action: str  #: promote, rollback or adopt
     at: UtcMillis  #: by the ledger
-    reload_ms: float | None  #: until the first answer by the version came back; None without load
+    reload_ms: float | None  #: until the first answer by the version came back; None when no load was on yet
     by_version: dict[str, int]  #: answers to requests sent in the second from `at` on
     failed: int  #: requests sent in that second and not answered with a prediction
 
@@ -115,6 +115,7 @@ def _flips(ledger: Ledger, requests: list[load.Answered]) -> list[Flip]:
     flips = []
     for promotion, end in zip(promotions, ends, strict=True):
         at = promotion.created_at
+        loaded = any(each.sent_at < at for each in requests)
         second = [each for each in requests if at <= each.sent_at < at + _SECOND]
         seen = [
             each.answered_at - at
@@ -126,7 +127,7 @@ def _flips(ledger: Ledger, requests: list[load.Answered]) -> list[Flip]:
                 version=promotion.version,
                 action=promotion.action.value,
                 at=at,
-                reload_ms=round(min(seen), 1) if second and seen else None,
+                reload_ms=round(min(seen), 1) if loaded and seen else None,
                 by_version=dict(Counter(each.version for each in second if each.version and not each.failed)),
                 failed=sum(each.failed for each in second),
             )

@@ -15,7 +15,7 @@ _SETTINGS = {
     Role.EDGE: "services.fleet.edge:EdgeSettings",
     Role.INGESTER: "services.ingester.settings:IngesterSettings",
     Role.ML_TRAINER: "services.ml_trainer.settings:Settings",
-    Role.PREDICTOR: "services.predictor.settings:Settings",
+    Role.PREDICTOR: "services.predictor.settings:PredictorSettings",
     Role.WORKER: "services.ingester.settings:IngesterSettings",
     Role.TRAINER: "services.ml_trainer.settings:Settings",
     Role.KEEPER: "services.fleet.keeper.settings:KeeperSettings",
