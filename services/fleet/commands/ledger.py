@@ -103,3 +103,17 @@ def show(stream: str, as_json: bool) -> None:
     click.echo(table(files) if files else "No file is sealed yet.")
     if gaps:
         click.echo(f"\nGaps\n{table(gaps)}")
+
+
+@ledger.command()
+@json_option
+@click.pass_context
+def fsck(ctx: click.Context, as_json: bool) -> None:
+    """Check the ledger against its files and promises; exit status 1 when something is wrong."""
+    with opened() as ledger:
+        findings = [
+            {"check": each.check, "ok": each.ok, "count": each.count, "detail": each.detail} for each in ledger.fsck()
+        ]
+    print_rows(findings, as_json, "Nothing to check.")
+    if not all(finding["ok"] for finding in findings):
+        ctx.exit(1)

@@ -33,10 +33,11 @@ def openapi(role: str, as_json: bool) -> None:
 
     It opens the ledger as the role does. The running fleet's merged document is at /openapi.json of the edge.
     """
-    from services.fleet.roles import build, read_settings
+    from services.fleet.roles import build
+    from tidewheel.kit.settings import load
     from tidewheel.kit.web import create_app
 
-    service = build(Role(role), read_settings(Role(role)))
+    service = build(Role(role), load(settings_type(Role(role))))
     try:
         print_json(create_app(service).openapi())
     finally:
