@@ -19,11 +19,12 @@ from services.fleet.display import Display
 from services.fleet.fleet import VALKEY, Fleet, Plan
 from services.fleet.ports import free_ports
 from services.fleet.report import Report, collect
-from services.fleet.simulator import clock, turn_clock
+from services.fleet.simulator import turn_clock
 from services.fleet.supervisor import Supervisor
 from tidewheel.contracts.errors import BadInput, TidewheelError, Unavailable
 from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.contracts.states import RunState
+from tidewheel.market.sim.replay import replayed
 
 LOAD_RATE = 100.0  # requests a second
 _POLL_SECONDS = 0.2
@@ -106,7 +107,7 @@ def run_demo(home: Path, display: Display, *, seed: int) -> Report:
         Step("count", _count),
     )
     settings = {**_SETTINGS, "TRAIN_WINDOW_DAYS": "10"}
-    return _play(home, display, steps, ("--scenario", "demo", "--seed", str(seed)), settings)
+    return play(home, display, steps, ("--scenario", "demo", "--seed", str(seed)), settings)
 
 
 def replay_demo(home: Path, display: Display, *, files: tuple[str, ...], timeframe: str | None) -> Report:
@@ -114,23 +115,27 @@ def replay_demo(home: Path, display: Display, *, files: tuple[str, ...], timefra
 
     Raises:
         StepFailed: as `run_demo`.
-        BadInput: a file does not exist, or its candles are not of `timeframe`.
+        BadInput: a file does not exist or cannot be read, or its candles are not of `timeframe`.
     """
     steps = (
         Step("start the fleet", _start),
-        Step("check the candles", _check_timeframe(timeframe)),
         Step("ingest the candles", _ingest(1)),
         Step("train and judge", _train(RunState.PROMOTED, RunState.REFUSED)),
         Step("serve", _serve_a_while),
         Step("count", _count),
     )
-    arguments = tuple(part for file in files for part in ("--replay", _absolute(file)))
-    return _play(home, display, steps, arguments, {**_SETTINGS, "TRAIN_WINDOW_DAYS": "3650"})
+    paths = tuple(_absolute(file) for file in files)
+    found = sorted({series.timeframe for series in replayed(paths).series})
+    if len(found) > 1 or (timeframe is not None and found != [timeframe]):
+        raise BadInput(f"the candles are of {', '.join(found)}; name files of one --timeframe, and that one")
+    arguments = tuple(part for path in paths for part in ("--replay", path))
+    return play(home, display, steps, arguments, {**_SETTINGS, "TRAIN_WINDOW_DAYS": "3650"})
 
 
-def _play(
+def play(
     home: Path, display: Display, steps: tuple[Step, ...], simulator: tuple[str, ...], settings: Mapping[str, str]
 ) -> Report:
+    """Play `steps` in `home` on a simulated exchange with the arguments `simulator`; then stop everything."""
     plan = _plan(home, simulator, settings)
     with (
         Supervisor(home, display.note) as supervisor,
@@ -187,15 +192,6 @@ def _start(stage: Stage) -> None:
     parts = 5
     done = iter(range(parts))
     stage.fleet.start(lambda part: stage.display.progress(next(done) / parts, part))
-
-
-def _check_timeframe(timeframe: str | None) -> Callable[[Stage], None]:
-    def act(stage: Stage) -> None:
-        found = clock(stage.fleet.plan.url(Role.EXCHANGE_SIM))["timeframes"]
-        if len(found) > 1 or (timeframe is not None and found != [timeframe]):
-            raise StepFailed(f"the candles are of {', '.join(found)}; name files of one --timeframe")
-
-    return act
 
 
 def _ingest(phase: int) -> Callable[[Stage], None]:

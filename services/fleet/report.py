@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +112,9 @@ def _verdicts(ledger: Ledger) -> list[Judged]:
 
 def _flips(ledger: Ledger, requests: list[load.Answered]) -> list[Flip]:
     promotions = sorted(ledger.versions.promotions(FAMILY), key=lambda each: each.created_at)
-    ends = [each.created_at for each in promotions[1:]] + [None]
+    ends = [each.created_at for each in promotions[1:]]
     flips = []
-    for promotion, end in zip(promotions, ends, strict=True):
+    for promotion, end in zip_longest(promotions, ends):
         at = promotion.created_at
         loaded = any(each.sent_at < at for each in requests)
         second = [each for each in requests if at <= each.sent_at < at + _SECOND]

@@ -16,6 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
+from services.fleet.demo import Stage, Step, StepFailed, play
+from services.fleet.display import Lines
 from services.fleet.fleet import answers
 from services.fleet.ports import free_ports, require_free
 from tests.services.fleet.test_supervisor import eventually, gone
@@ -79,15 +81,26 @@ def test_replay_runs_the_loop_on_recorded_candles(tmp_path: Path) -> None:
     assert eventually(lambda: all(gone(pid) for pid in seen), 5)
 
 
-def test_demo_names_the_step_that_failed(tmp_path: Path) -> None:
-    """Candles of another timeframe end the demo with status 1, the step's name and the remedy."""
+def test_candles_of_another_timeframe_are_refused_before_anything_starts(tmp_path: Path) -> None:
+    """A wrong --timeframe ends the demo with status 1 and the remedy."""
     file = recorded(tmp_path)
     demo = tidewheel(tmp_path, "demo", "--replay", f"ETH_BTC-5m={file}", "--timeframe", "1h")
     _, err = demo.communicate()
 
     assert demo.returncode == 1
-    assert "the candles are of 5m" in err
-    assert "'check the candles'" in err
+    assert err.startswith("tidewheel: the candles are of 5m")
+    assert not (tmp_path / "home" / "demo" / "logs").exists()
+
+
+def test_a_failed_step_is_named(tmp_path: Path) -> None:
+    """The demo ends at the first step that fails, with its title, its reason and where the logs are."""
+
+    def act(stage: Stage) -> None:
+        raise StepFailed("the tide is out")
+
+    steps = (Step("wait for the tide", act), Step("never reached", lambda stage: pytest.fail("reached")))
+    with pytest.raises(StepFailed, match=r"step 'wait for the tide' failed: the tide is out \(logs: .*logs\)"):
+        play(tmp_path, Lines(), steps, (), {})
 
 
 @contextmanager
