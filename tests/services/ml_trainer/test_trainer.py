@@ -48,19 +48,23 @@ def test_the_first_model_is_promoted(
     assert claims(ledger) == {ClaimState.PROCESSED: 2}
 
 
-def test_the_same_bars_and_seed_give_the_same_version(
-    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str
+def test_the_same_model_again_is_the_same_version(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
 ) -> None:
-    """A run over a window that did not move publishes the digest that exists already."""
+    """A window that did not move gives the version that exists; it cannot beat itself, and goes on serving."""
+    trainer = build(canned, exactly_once=False, train_window_days=5)
     feed(market(BARS, 1))
-    first = build(canned, exactly_once=False).run(queue())
-    feed(later(market(BARS, 1), -2 * BARS), ETH)  # a file to claim, outside the window of a day
+    first = trainer.run(queue())
+    feed(later(market(BARS, 1), -2 * BARS), ETH)  # a file to claim, before the window
 
-    second = build(canned, exactly_once=False, train_window_days=1).run(queue())
+    second = trainer.run(queue())
 
     assert first is not None
     assert second is not None
-    assert second.state in (RunState.PROMOTED, RunState.REFUSED)
+    assert (second.claimed_files, second.window_bars) == (1, BARS)
+    assert (second.state, second.version) == (RunState.REFUSED, first.version)
+    assert store.versions("hmm") == [first.version]
+    assert store.current("hmm") == first.version
 
 
 def test_nothing_to_claim_is_a_skip(ledger: Ledger, build: Build, queue: Queue) -> None:
@@ -75,7 +79,7 @@ def test_nothing_to_claim_is_a_skip(ledger: Ledger, build: Build, queue: Queue) 
 
 @pytest.mark.parametrize("exactly_once", [True, False])
 def test_too_little_data_names_what_is_missing(
-    ledger: Ledger, build: Build, feed: Feed, queue: Queue, exactly_once: bool
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str, exactly_once: bool
 ) -> None:
     """Too few bars are no version; the files wait for the next run."""
     feed(market(400, 1))
@@ -87,7 +91,9 @@ def test_too_little_data_names_what_is_missing(
     assert (run.reason or "").startswith("not_enough_data: 290 training bars")
     assert "MIN_TRAIN_BARS=500: 210 more" in (run.reason or "")
     assert ledger.versions.all("hmm") == []
-    assert build(exactly_once=exactly_once, min_train_bars=200).run(queue()).claimed_files == 1  # type: ignore[union-attr]
+    again = build(canned, exactly_once=exactly_once, min_train_bars=200).run(queue())
+    assert again is not None
+    assert again.claimed_files == 1
 
 
 def test_strict_trains_a_bar_once(ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str) -> None:
