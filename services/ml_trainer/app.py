@@ -16,6 +16,7 @@ def build(settings: Settings) -> Service:
     import httpx
 
     from services.ml_trainer.api import predict_router, router
+    from services.ml_trainer.service.gauges import ClaimGauges
     from services.ml_trainer.service.runs import Champion, Runs
 
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
@@ -27,6 +28,7 @@ def build(settings: Settings) -> Service:
         settings=settings,
         routers=[router(runs, champion, settings.train_wait_seconds), predict_router(predictor)],
         pings=[ledger.ping],
+        loops=[ClaimGauges(ledger, settings.train_consumer)],
         keys=ledger.keys,
         close=[ledger.close, predictor.close],
     )

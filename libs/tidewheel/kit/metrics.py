@@ -14,6 +14,10 @@ HTTP_SECONDS = Histogram(
 )
 HTTP_IN_FLIGHT = Gauge("tidewheel_http_requests_in_flight", "Requests being answered now.", ["role"])
 PART_UP = Gauge("tidewheel_part_up", "1 while a part that /ready asks answers, else 0.", ["role", "part"])
+CLAIMED_FILES = Gauge(
+    "tidewheel_claimed_files", "Files that a run of the consumer holds now; 0 once it ends or is killed.", ["consumer"]
+)
+POISON_FILES = Gauge("tidewheel_poison_files", "Files parked after five failed runs of the consumer.", ["consumer"])
 
 
 def exposition() -> tuple[bytes, str]:

@@ -38,7 +38,7 @@ def build(settings: KeeperSettings) -> Service:
         loops=[keeper],
         pings=[ledger.ping, keeper.ping],
         keys=ledger.keys,
-        close=[ledger.close],
+        close=[ledger.close, sender.close, bus.close],
     )
 
 

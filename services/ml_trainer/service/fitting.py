@@ -52,8 +52,10 @@ class FitChild:
     def __init__(self, work_root: Path, module: str = CHILD_MODULE) -> None:
         self._root, self._module = work_root, module
 
-    def run(self, name: str, job: FitJob, watch: Waits, progress: Progress) -> dict[str, bytes]:
-        """Fit `job` and return the model's payload files, unchecked. The work directory `name` is gone afterwards.
+    def run(self, run_id: int, fence: int, job: FitJob, watch: Waits, progress: Progress) -> dict[str, bytes]:
+        """Fit `job` and return the model's payload files, unchecked.
+
+        The work directory is gone afterwards, and so is any that an earlier, killed attempt at the run left.
 
         `progress` gets the child's latest report, at most twice a second.
 
@@ -61,8 +63,9 @@ class FitChild:
             FitFailed: the child failed or was killed.
             whatever `watch` raises to end the work; the child is dead by then.
         """
-        work = self._root / name
-        shutil.rmtree(work, ignore_errors=True)
+        work = self._root / f"run-{run_id}-{fence}"
+        for leftover in self._root.glob(f"run-{run_id}-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
         work.mkdir(parents=True)
         try:
             write_job(work, job)
@@ -100,7 +103,10 @@ class FitChild:
             line, now = reports.last(), time.monotonic()
             if line != told and now - told_at >= _PROGRESS_SECONDS:
                 told, told_at = line, now
-                progress(json.loads(line))
+                progress(_report(line))
+        reports.join()
+        if reports.last() != told:
+            progress(_report(reports.last()))
 
 
 class _Lines:
@@ -124,6 +130,15 @@ class _Lines:
             text = line[: self._keep].decode("utf-8", "replace").strip()
             if text:
                 self._line = text
+
+
+def _report(line: str) -> dict[str, Any]:
+    """A line of progress; one that is none is told as text, for a library may print what it likes."""
+    try:
+        found = json.loads(line, parse_constant=lambda _: None)
+    except ValueError:
+        found = None
+    return found if isinstance(found, dict) else {"message": line[:200]}
 
 
 def _kill_group(child: "subprocess.Popen[bytes]") -> None:

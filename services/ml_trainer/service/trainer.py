@@ -46,16 +46,20 @@ class Trainer:
             watch.end(Ending.SHUTDOWN)
 
     def run(self, run_id: int) -> Run | None:
-        """Claim, fit in a child, judge, publish; None when the run is not to be had (final, or another worker's).
+        """Claim, fit in a child, judge, publish; None when the run is not to be had.
 
-        A run that ends here neither published nor finished goes back to the queue with its files.
+        It is not when it is final, when another worker has it, or when it is another consumer's: whether a run is
+        strict is a setting of its own workers, so the others leave it to the keeper's next hint. A run that neither
+        published nor finished here goes back to the queue with its files.
 
         Raises:
             FenceLost: another worker took the run over; nothing was written.
             Unavailable: the ledger is away.
         """
         ttl = self._settings.lease_ms
-        lease = None if self._stopping.is_set() else self._ledger.runs.lease(run_id, self._settings.instance, ttl)
+        if self._stopping.is_set() or self._ledger.runs.get(run_id).consumer != self._settings.train_consumer:
+            return None
+        lease = self._ledger.runs.lease(run_id, self._settings.instance, ttl)
         if lease is None:
             return None
         with lease, self._watch(lease) as watch:
@@ -84,7 +88,8 @@ class Trainer:
             return self._train(lease, watch)
         except RunEnded as ended:
             if ended.ending is Ending.CANCELLED:
-                return lease.finish(RunState.CANCELLED, "cancelled on request")
+                wish = self._ledger.runs.get(lease.run.id).reason
+                return lease.finish(RunState.CANCELLED, wish or "cancelled")
             raise
         except (FenceLost, Unavailable):
             raise
@@ -158,7 +163,7 @@ class Trainer:
             bars={stream: CandleFrame.concat(frames, frames[0].step) for stream, frames in parts.train.items()},
             champion=champion.payload if champion else None,
         )
-        return self._child.run(f"run-{lease.run.id}-{lease.lease.fence}", job, watch, lease.progress)
+        return self._child.run(lease.run.id, lease.lease.fence, job, watch, lease.progress)
 
     def _publish(self, lease: RunLease, watch: Watch, challenger: Challenger) -> Run:
         """Judge the staged bundle and publish it, promoted or refused: files first, then the ledger in one step."""

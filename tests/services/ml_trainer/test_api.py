@@ -143,6 +143,19 @@ def test_force_takes_an_admin(settings: Settings, ledger: Ledger) -> None:
         assert client.post("/train").status_code == 401
 
 
+def test_claimed_files_fall_to_zero_when_a_run_dies(client: TestClient, ledger: Ledger, feed: Feed) -> None:
+    """The dashboard's number follows the claims of a run, up and down."""
+    feed(market(100, 1))
+    run, _ = ledger.runs.start_or_join("hmm", "hmm", "test")
+    lease = ledger.runs.lease(run.id, "worker", 60_000)
+    assert lease is not None
+    lease.claim_files()
+
+    until(lambda: 'tidewheel_claimed_files{consumer="hmm"} 1.0' in client.get("/metrics").text)
+    lease.give_back()
+    until(lambda: 'tidewheel_claimed_files{consumer="hmm"} 0.0' in client.get("/metrics").text)
+
+
 def test_every_changing_route_has_a_scope(settings: Settings, ledger: Ledger) -> None:
     """None is open."""
     assert open_routes(create_app(build_service(settings))) == []

@@ -178,10 +178,11 @@ def test_cancel_kills_the_fit(ledger: Ledger, build: Build, feed: Feed, queue: Q
     in_thread(lambda: build(f"{CHILDREN}.sleeper").run(run_id))
     until(lambda: "pid" in ledger.runs.get(run_id).progress)
 
-    ledger.runs.cancel(run_id, "test")
+    ledger.runs.cancel(run_id, "desk")
 
     until(lambda: ledger.runs.get(run_id).state.final, seconds=10)
     assert ledger.runs.get(run_id).state is RunState.CANCELLED
+    assert ledger.runs.get(run_id).reason == "cancelled by desk"
     assert claims(ledger).get(ClaimState.PROCESSING, 0) == 0
 
 
@@ -291,3 +292,24 @@ def test_processed_csv_files_go(
     assert not (data_dir / sealed.csv_path).exists()
     assert (data_dir / sealed.blob_path).exists()
     assert len(ledger.bars.read(BTC)) == BARS
+
+
+def test_a_strict_sibling_runs_beside_and_never_takes_current(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str, settings: Settings
+) -> None:
+    """hmm-strict claims the same file for itself, has a family of its own, and leaves its neighbour's runs alone."""
+    feed(market(BARS, 1))
+    sibling = build(canned, train_consumer="hmm-strict")
+    own, neighbour = ledger.runs.start_or_join("hmm-strict", "hmm-strict", "test")[0].id, queue()
+
+    assert sibling.run(neighbour) is None
+    run = sibling.run(own)
+
+    assert run is not None
+    assert (run.state, run.claimed_files) == (RunState.PROMOTED, 1), run.reason
+    assert store.current("hmm-strict") == run.version
+    assert store.current("hmm") is None
+    assert not (settings.models_dir / "current").exists()
+    other = build(canned).run(neighbour)
+    assert other is not None
+    assert (other.state, other.claimed_files) == (RunState.PROMOTED, 1), other.reason

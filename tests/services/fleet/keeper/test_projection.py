@@ -1,5 +1,8 @@
 """`current` follows the ledger, unless a person moved it to something that may serve."""
 
+import os
+import shutil
+
 import pytest
 
 from services.fleet.keeper.app import projections
@@ -131,3 +134,19 @@ def test_refused_versions_are_pruned_after_five(ledger: Ledger, store: ModelStor
 
     assert set(store.versions("hmm")) == {old, new, *refused[2:]}
     assert len(ledger.versions.all("hmm")) == 9
+
+
+def test_a_bundle_that_no_ledger_row_names_goes_after_an_hour(
+    ledger: Ledger, store: ModelStore, publish: Publish
+) -> None:
+    """What a zombie renamed into place and could not publish is collected, but not while it may still be published."""
+    kept = publish()
+    orphan = store.path("hmm", "v2026-01-01-0a0b0c0d")
+    shutil.copytree(store.path("hmm", kept), orphan)
+    Retention(ledger, store, keep_refused=5)()
+    assert orphan.is_dir()
+
+    os.utime(orphan, (0, 0))
+    Retention(ledger, store, keep_refused=5)()
+
+    assert store.versions("hmm") == [kept]

@@ -8,5 +8,5 @@ from services.ml_trainer.service.fitting import FitChild
 from tests.services.ml_trainer.jobs import NoWatch, job
 
 FitChild(Path(sys.argv[1]), "tests.services.ml_trainer.children.sleeper").run(
-    "work", job(bars=500), NoWatch(), lambda progress: os.write(1, f"{progress['pid']}\n".encode())
+    1, 1, job(bars=500), NoWatch(), lambda progress: os.write(1, f"{progress['pid']}\n".encode())
 )
