@@ -21,7 +21,7 @@ class Settings(CommonSettings):
     train_consumer: str = Field(
         "hmm",
         pattern=r"[a-z0-9_-]{1,40}",
-        description="Who claims files, and the family that it publishes to; hmm-strict runs beside hmm.",
+        description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",
     )
     exactly_once: bool = Field(
         True, description="true: every bar is trained at most once. false: a sliding window over the archive."

@@ -18,7 +18,11 @@ class KeeperSettings(IngesterSettings):
 
     ingest_cron: Cron = Field("* * * * *", description="When every stream is fetched: five cron fields in UTC, or off.")
     retrain_cron: Cron = Field("0 */6 * * *", description="When a retrain starts: five cron fields in UTC, or off.")
-    train_consumer: str = Field("hmm", pattern=r"[a-z0-9_-]{1,40}", description="Whose retrain RETRAIN_CRON starts.")
+    train_consumer: str = Field(
+        "hmm",
+        pattern=r"[a-z0-9_-]{1,40}",
+        description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",
+    )
     lease_seconds: float = Field(
         10.0,
         validation_alias="TIDEWHEEL_KEEPER_LEASE_SECONDS",
