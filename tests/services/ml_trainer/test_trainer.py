@@ -11,6 +11,7 @@ import pytest
 from services.ml_trainer.settings import Settings
 from tests.services.ml_trainer.conftest import BARS, BTC, CHILDREN, ETH, Build, Feed, later, market, until
 from tidewheel.contracts.errors import FenceLost
+from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ClaimState, Origin, RunState
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
@@ -313,3 +314,37 @@ def test_a_strict_sibling_runs_beside_and_never_takes_current(
     other = build(canned).run(neighbour)
     assert other is not None
     assert (other.state, other.claimed_files) == (RunState.PROMOTED, 1), other.reason
+
+
+def test_another_timeframe_is_left_alone(ledger: Ledger, build: Build, feed: Feed, queue: Queue) -> None:
+    """A consumer of 1m bars neither claims nor trains on 5m files."""
+    frame = market(400, 1)
+    rows = [(time * 5, *rest) for time, *rest in frame.rows()]
+    feed(type(frame).from_rows(5 * frame.step, rows), StreamKey("binance", "BTC/USDT", "5m"))
+
+    run = build().run(queue())
+
+    assert run is not None
+    assert (run.reason or "").startswith("no_new_data")
+    assert claims(ledger) == {ClaimState.DOWNLOADED: 1}
+
+
+def test_corrections_are_trained_by_the_window_only(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """A corrected bar was trained before, so strict mode leaves its file; the sliding window reads the newer copy."""
+    frame = market(BARS, 1)
+    feed(frame)
+    build(canned).run(queue())
+    time, opened, high, low, close, _ = frame.rows()[10]
+    with ledger.leases.hold(f"stream:{BTC}", "test", 10_000) as held:
+        corrected = type(frame).from_rows(frame.step, [(time, opened, high, low, close, 777.0)])
+        assert ledger.bars.append(held.lease, BTC, corrected, "test").revised == 1
+
+    strict = build(canned).run(queue())
+    sliding = build(canned, exactly_once=False).run(queue())
+
+    assert strict is not None
+    assert (strict.reason or "").startswith("no_new_data")
+    assert sliding is not None
+    assert (sliding.claimed_files, sliding.new_bars, sliding.window_bars) == (1, 1, BARS)
