@@ -2,12 +2,7 @@
 
 import uuid
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, insert, inspect, select
+from sqlalchemy import Connection, column, insert, inspect, select, table
 
 from tidewheel.contracts.errors import SchemaMismatch
 from tidewheel.contracts.states import Purpose
@@ -15,6 +10,7 @@ from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Identity, Migrated
 from tidewheel.ledger.tables import counters, ledger_identity
 
+REVISION = "0001"  #: the newest under migrations/versions: what this program needs
 _MIGRATE = "run `tidewheel ledger migrate`"
 
 
@@ -25,6 +21,10 @@ def migrate_database(db: Database, purpose: Purpose) -> Migrated:
         SchemaMismatch: the ledger serves another purpose, or is of a revision that this program does not know.
         Unavailable: the server cannot be reached.
     """
+    from alembic import command  # a second of a role's start, and only this function needs it
+    from alembic.config import Config
+    from alembic.util import CommandError
+
     if db.path is not None:
         db.path.parent.mkdir(parents=True, exist_ok=True)
     with db.write() as connection:
@@ -36,7 +36,7 @@ def migrate_database(db: Database, purpose: Purpose) -> Migrated:
         config.set_main_option("script_location", "tidewheel.ledger:migrations")
         config.attributes["connection"] = connection
         try:
-            command.upgrade(config, "head")
+            command.upgrade(config, REVISION)
         except CommandError as error:
             raise SchemaMismatch(
                 f"the ledger at {db} is of revision {before}, which this program does not know: {error}; "
@@ -44,7 +44,7 @@ def migrate_database(db: Database, purpose: Purpose) -> Migrated:
             ) from error
         if before is None:
             _sign(db, connection, purpose)
-        return Migrated(before=before, after=_needed())
+        return Migrated(before=before, after=REVISION)
 
 
 def check_database(db: Database, purpose: Purpose) -> Identity:
@@ -60,27 +60,17 @@ def check_database(db: Database, purpose: Purpose) -> Identity:
         revision = _revision(connection)
         if revision is None:
             raise SchemaMismatch(f"the database at {db} holds no ledger yet; {_MIGRATE} first")
-        if revision != _needed():
+        if revision != REVISION:
             raise SchemaMismatch(
-                f"the ledger at {db} is of revision {revision} and this program needs {_needed()}; {_MIGRATE}"
+                f"the ledger at {db} is of revision {revision} and this program needs {REVISION}; {_MIGRATE}"
             )
         return _check_purpose(db, connection, purpose)
-
-
-def _needed() -> str:
-    return _script().get_current_head() or ""
-
-
-def _script() -> ScriptDirectory:
-    config = Config()
-    config.set_main_option("script_location", "tidewheel.ledger:migrations")
-    return ScriptDirectory.from_config(config)
 
 
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    return MigrationContext.configure(connection).get_current_revision()
+    return connection.execute(select(column("version_num")).select_from(table("alembic_version"))).scalar_one_or_none()
 
 
 def _check_purpose(db: Database, connection: Connection, purpose: Purpose) -> Identity:
@@ -90,7 +80,7 @@ def _check_purpose(db: Database, connection: Connection, purpose: Purpose) -> Id
             f"the ledger at {db} is for {row.purpose} and this role is for {purpose}; "
             "point LEDGER_DB at the other one, or mend TIDEWHEEL_LEDGER_PURPOSE"
         )
-    return Identity(id=row.id, purpose=Purpose(row.purpose), revision=_needed(), created_at=row.created_at)
+    return Identity(id=row.id, purpose=Purpose(row.purpose), revision=REVISION, created_at=row.created_at)
 
 
 def _sign(db: Database, connection: Connection, purpose: Purpose) -> None:
