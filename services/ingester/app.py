@@ -3,7 +3,7 @@
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.messages import Bus as Channels
+from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.bus import Bus
 from tidewheel.kit.logs import logger

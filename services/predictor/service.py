@@ -9,7 +9,7 @@ import numpy as np
 from services.predictor.schemas import ModelAnswer, PredictRequest, RegimeAnswer
 from tidewheel.contracts.errors import BadInput, NotEnoughData, NotFound, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.messages import Bus as Channels
+from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import UtcMillis

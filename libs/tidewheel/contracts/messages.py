@@ -54,7 +54,7 @@ def message_type(task: str) -> type[Message]:
     return {kind.task: kind for kind in MESSAGES}[task]
 
 
-class Bus:
+class Channels:
     """Redis pub/sub channels and hashes; hints like the messages."""
 
     @staticmethod

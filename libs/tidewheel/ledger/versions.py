@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Row, exists, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound
-from tidewheel.contracts.messages import Bus
+from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.states import Origin, PromotionAction
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.ledger.engine import Database
@@ -193,7 +193,7 @@ def promote(
         .returning(promotions)
     ).one()
     hint = {"family": version.family, "version": version.version}
-    post(db, connection, f"bus:{Bus.models(version.family)}", hint)
+    post(db, connection, f"bus:{Channels.models(version.family)}", hint)
     return _promotion(row)
 
 

@@ -15,7 +15,7 @@ from services.predictor.service import Listener
 from services.predictor.settings import PredictorSettings
 from tests.libs.modelstore.regimes import published_regime, returns
 from tests.services.predictor.conftest import BTC, bars, stored
-from tidewheel.contracts.messages import Bus as Channels
+from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.bus import Bus
 from tidewheel.kit.web import create_app

@@ -5,7 +5,7 @@ import pytest
 from services.fleet.keeper.relay import OutboxRelay, StaleRuns
 from tests.services.fleet.keeper.conftest import Publish, Sent
 from tidewheel.contracts.errors import Unavailable
-from tidewheel.contracts.messages import Bus, TrainRun
+from tidewheel.contracts.messages import Channels, TrainRun
 from tidewheel.ledger.open import Ledger
 
 
@@ -26,7 +26,7 @@ def test_a_promotion_is_told_on_the_bus(ledger: Ledger, sent: Sent, publish: Pub
 
     OutboxRelay(ledger, sent, sent)()
 
-    assert [channel for channel, _ in sent.events] == [Bus.models("hmm")]
+    assert [channel for channel, _ in sent.events] == [Channels.models("hmm")]
     assert sent.events[0][1]["version"] == version
 
 
