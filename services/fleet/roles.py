@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 _SETTINGS = {
     Role.EDGE: "services.fleet.edge:EdgeSettings",
     Role.INGESTER: "services.ingester.settings:IngesterSettings",
-    Role.ML_TRAINER: "services.ml_trainer.settings:Settings",
+    Role.ML_TRAINER: "services.ml_trainer.settings:TrainerSettings",
     Role.PREDICTOR: "services.predictor.settings:PredictorSettings",
     Role.WORKER: "services.ingester.settings:IngesterSettings",
-    Role.TRAINER: "services.ml_trainer.settings:Settings",
+    Role.TRAINER: "services.ml_trainer.settings:TrainerSettings",
     Role.KEEPER: "services.fleet.keeper.settings:KeeperSettings",
     Role.FLOWER: "services.fleet.flower:FlowerSettings",
 }

@@ -1,6 +1,6 @@
 """Where the trainer's parts meet: the API (role ml-trainer) and the worker (role trainer)."""
 
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.roles import Role
 from tidewheel.features.returns import regime_signature
 from tidewheel.gates.gate import Gate
@@ -11,7 +11,7 @@ from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore
 
 
-def build(settings: Settings) -> Service:
+def build(settings: TrainerSettings) -> Service:
     """The API on port 8003; it trains nothing itself."""
     import httpx
 
@@ -34,7 +34,7 @@ def build(settings: Settings) -> Service:
     )
 
 
-def build_worker(settings: Settings) -> Service:
+def build_worker(settings: TrainerSettings) -> Service:
     """The worker that carries runs out, one at a time, each fit in a child process."""
     from services.ml_trainer.service.fitting import FitChild
     from services.ml_trainer.service.trainer import Trainer
@@ -54,7 +54,7 @@ def build_worker(settings: Settings) -> Service:
     )
 
 
-def standard_gate(settings: Settings) -> Gate:
+def standard_gate(settings: TrainerSettings) -> Gate:
     """The steps of promotion, in order; the first refusal ends it."""
     return Gate(
         [

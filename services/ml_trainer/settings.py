@@ -5,10 +5,10 @@ from typing import ClassVar
 from pydantic import AliasChoices, Field, HttpUrl
 
 from tidewheel.contracts.roles import Role
-from tidewheel.kit.settings import Settings as CommonSettings
+from tidewheel.kit.settings import Settings
 
 
-class Settings(CommonSettings):
+class TrainerSettings(Settings):
     """Settings of the roles `ml-trainer` (API) and `trainer` (worker)."""
 
     role: ClassVar[str] = Role.ML_TRAINER

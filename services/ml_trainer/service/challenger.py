@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.ml_trainer.service.gather import Window
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.states import Origin
 from tidewheel.features.returns import regime_signature
 from tidewheel.gates.gate import Candidate
@@ -41,7 +41,7 @@ class Challenger:
     split: Split
     origins: frozenset[Origin]  #: of the streams in the window
     champion: Champion | None
-    settings: Settings
+    settings: TrainerSettings
 
     def meta(self) -> BundleMeta:
         """What the bundle says beside the weights."""

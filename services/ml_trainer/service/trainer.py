@@ -12,7 +12,7 @@ from services.ml_trainer.service.gather import Window, sliding_window, strict_wi
 from services.ml_trainer.service.job import FitJob
 from services.ml_trainer.service.projection import Projection
 from services.ml_trainer.service.watch import Ending, RunEnded, Watch
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.errors import FenceLost, NotEnoughData, TidewheelError, Unavailable
 from tidewheel.contracts.states import Origin, RunState
 from tidewheel.features.frames import CandleFrame
@@ -32,7 +32,9 @@ _log = logger(__name__)
 class Trainer:
     """Turns sealed candles into a published version, or into a reason why not."""
 
-    def __init__(self, ledger: Ledger, store: ModelStore, gate: Gate, child: FitChild, settings: Settings) -> None:
+    def __init__(
+        self, ledger: Ledger, store: ModelStore, gate: Gate, child: FitChild, settings: TrainerSettings
+    ) -> None:
         self._ledger, self._store, self._gate, self._child = ledger, store, gate, child
         self._settings = settings
         self._projection = Projection(ledger, store)

@@ -10,7 +10,7 @@ import pytest
 from services.ml_trainer.app import standard_gate
 from services.ml_trainer.service.fitting import CHILD_MODULE, FitChild
 from services.ml_trainer.service.trainer import Trainer
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tests.libs.models.worlds import START, market
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
@@ -46,10 +46,10 @@ def feed(ledger: Ledger) -> Feed:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, ledger_dsn: str, data_dir: Path) -> Settings:
+def settings(tmp_path: Path, ledger_dsn: str, data_dir: Path) -> TrainerSettings:
     """Small and quick; strict as by default."""
     return load(
-        Settings,
+        TrainerSettings,
         tidewheel_home=tmp_path,
         data_dir=data_dir,
         models_dir=tmp_path / "models",
@@ -63,13 +63,13 @@ def settings(tmp_path: Path, ledger_dsn: str, data_dir: Path) -> Settings:
 
 
 @pytest.fixture
-def store(settings: Settings) -> ModelStore:
+def store(settings: TrainerSettings) -> ModelStore:
     """The models directory."""
     return ModelStore(settings.models_dir)
 
 
 @pytest.fixture
-def build(ledger: Ledger, store: ModelStore, settings: Settings) -> Build:
+def build(ledger: Ledger, store: ModelStore, settings: TrainerSettings) -> Build:
     """A trainer with another child or other settings."""
 
     def make(child: str = CHILD_MODULE, **changed: object) -> Trainer:
@@ -86,7 +86,7 @@ def fitted() -> Mapping[str, bytes]:
 
 
 @pytest.fixture
-def canned(settings: Settings, fitted: Mapping[str, bytes]) -> str:
+def canned(settings: TrainerSettings, fitted: Mapping[str, bytes]) -> str:
     """The child that finds its result ready."""
     folder = settings.data_dir / "work" / "canned"
     folder.mkdir(parents=True)

@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 from pydantic import HttpUrl
 
 from services.ml_trainer.app import build as build_service
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tests.services.ml_trainer.conftest import BARS, Build, Feed, later, market, until
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import open_routes
@@ -21,7 +21,7 @@ InThread = Callable[[Callable[[], object]], threading.Thread]
 
 
 @pytest.fixture
-def client(settings: Settings) -> Iterator[TestClient]:
+def client(settings: TrainerSettings) -> Iterator[TestClient]:
     """The API as it is served."""
     with TestClient(create_app(build_service(settings.model_copy(update={"train_wait_seconds": 20.0})))) as client:
         yield client
@@ -131,7 +131,7 @@ def test_a_refused_version_is_promoted_by_force_only(
     assert client.post(f"/model/promote/{first}").json()["version"] == first
 
 
-def test_force_takes_an_admin(settings: Settings, ledger: Ledger) -> None:
+def test_force_takes_an_admin(settings: TrainerSettings, ledger: Ledger) -> None:
     """A key with the scope promote cannot overrule the gate; no key at all gets nothing."""
     _, secret = ledger.keys.create({Scope.PROMOTE, Scope.READ}, "desk")
     with TestClient(create_app(build_service(settings.model_copy(update={"auth_mode": "keys"})))) as client:
@@ -156,7 +156,7 @@ def test_claimed_files_fall_to_zero_when_a_run_dies(client: TestClient, ledger: 
     until(lambda: 'tidewheel_claimed_files{consumer="hmm"} 0.0' in client.get("/metrics").text)
 
 
-def test_every_changing_route_has_a_scope(settings: Settings, ledger: Ledger) -> None:
+def test_every_changing_route_has_a_scope(settings: TrainerSettings, ledger: Ledger) -> None:
     """None is open."""
     assert open_routes(create_app(build_service(settings))) == []
 
@@ -176,7 +176,7 @@ class Predictor(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def test_predict_is_forwarded(settings: Settings, ledger: Ledger, in_thread: InThread) -> None:
+def test_predict_is_forwarded(settings: TrainerSettings, ledger: Ledger, in_thread: InThread) -> None:
     """Engines that know the trainer's address only get the predictor's answer, its version header included."""
     with HTTPServer(("127.0.0.1", 0), Predictor) as server:
         in_thread(server.handle_request)
@@ -188,7 +188,7 @@ def test_predict_is_forwarded(settings: Settings, ledger: Ledger, in_thread: InT
     assert answer.headers["x-model-version"] == "v2026-01-01-0a0b0c0d"
 
 
-def test_an_absent_predictor_is_named(settings: Settings, ledger: Ledger) -> None:
+def test_an_absent_predictor_is_named(settings: TrainerSettings, ledger: Ledger) -> None:
     """503 says which role is away, and which setting names it."""
     gone = settings.model_copy(update={"predictor_url": HttpUrl("http://127.0.0.1:1")})
     with TestClient(create_app(build_service(gone))) as client:

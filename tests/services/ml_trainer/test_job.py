@@ -11,7 +11,7 @@ from tidewheel.contracts.errors import BadBundle
 
 
 def test_a_job_reads_back_as_it_was_written(tmp_path: Path) -> None:
-    """Settings, bars with their gaps, and the champion's files survive the crossing to the bit."""
+    """TrainerSettings, bars with their gaps, and the champion's files survive the crossing to the bit."""
     given = job(bars=200, strict=True, champion={"model.json": b"{}"})
     write_job(tmp_path, given)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tests.services.ml_trainer.conftest import BARS, BTC, CHILDREN, ETH, Build, Feed, later, market, until
 from tidewheel.contracts.errors import FenceLost
 from tidewheel.contracts.keys import StreamKey
@@ -26,7 +26,7 @@ def claims(ledger: Ledger) -> dict[ClaimState, int]:
 
 
 def test_the_first_model_is_promoted(
-    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, settings: Settings
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, settings: TrainerSettings
 ) -> None:
     """Candles become a version that beat the baseline; ledger, bundle and symlink agree on it, and on its lineage."""
     files = [feed(market(BARS, 1)), feed(market(BARS, 2, size=2e-3), ETH)]
@@ -296,7 +296,7 @@ def test_processed_csv_files_go(
 
 
 def test_a_strict_sibling_runs_beside_and_never_takes_current(
-    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str, settings: Settings
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str, settings: TrainerSettings
 ) -> None:
     """hmm-strict claims the same file for itself, has a family of its own, and leaves its neighbour's runs alone."""
     feed(market(BARS, 1))

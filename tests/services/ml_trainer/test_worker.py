@@ -15,7 +15,7 @@ from services.fleet.keeper.app import build as build_keeper
 from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.service.fitting import CHILD_MODULE
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from tests.redis_server import redis_server, redis_url
 from tests.services.ml_trainer.conftest import BARS, CHILDREN, Feed, market, until
 from tidewheel.contracts.states import ClaimState, RunState
@@ -28,7 +28,7 @@ __all__ = ["redis_server", "redis_url"]
 
 
 @contextmanager
-def worker(settings: Settings, redis_url: str, child: str = CHILD_MODULE) -> Iterator["subprocess.Popen[bytes]"]:
+def worker(settings: TrainerSettings, redis_url: str, child: str = CHILD_MODULE) -> Iterator["subprocess.Popen[bytes]"]:
     """A worker process on the test's ledger, killed at the end if it still lives."""
     environment = {
         **os.environ,
@@ -51,7 +51,7 @@ def worker(settings: Settings, redis_url: str, child: str = CHILD_MODULE) -> Ite
 
 
 @pytest.fixture
-def keeper(settings: Settings, redis_url: str, ledger: Ledger) -> Iterator[None]:
+def keeper(settings: TrainerSettings, redis_url: str, ledger: Ledger) -> Iterator[None]:
     """A leading keeper without a timetable."""
     common = {name: getattr(settings, name) for name in ("tidewheel_home", "data_dir", "models_dir", "ledger_db")}
     service = build_keeper(
@@ -76,7 +76,7 @@ def keeper(settings: Settings, redis_url: str, ledger: Ledger) -> Iterator[None]
 
 @pytest.mark.usefixtures("keeper")
 def test_candles_become_the_served_version(
-    settings: Settings, redis_url: str, ledger: Ledger, store: ModelStore, feed: Feed
+    settings: TrainerSettings, redis_url: str, ledger: Ledger, store: ModelStore, feed: Feed
 ) -> None:
     """One POST, and `current` points at a promoted version that a worker process made."""
     feed(market(BARS, 1))
@@ -92,7 +92,7 @@ def test_candles_become_the_served_version(
 
 @pytest.mark.usefixtures("keeper")
 def test_sigterm_returns_run_and_files_and_another_worker_finishes(
-    settings: Settings, redis_url: str, ledger: Ledger, feed: Feed, canned: str
+    settings: TrainerSettings, redis_url: str, ledger: Ledger, feed: Feed, canned: str
 ) -> None:
     """Within ten seconds the worker is gone, its child dead, its lease free; the keeper's next hint finds the run."""
     feed(market(BARS, 1))
@@ -113,7 +113,7 @@ def test_sigterm_returns_run_and_files_and_another_worker_finishes(
 
 @pytest.mark.usefixtures("keeper")
 def test_a_killed_worker_s_run_is_taken_over(
-    settings: Settings, redis_url: str, ledger: Ledger, feed: Feed, canned: str
+    settings: TrainerSettings, redis_url: str, ledger: Ledger, feed: Feed, canned: str
 ) -> None:
     """kill -9 of the worker: its child dies with it, and once the lease has ended another worker publishes, once."""
     feed(market(BARS, 1))

@@ -5,7 +5,7 @@ import sys
 from services.ml_trainer.app import standard_gate
 from services.ml_trainer.service.fitting import FitChild
 from services.ml_trainer.service.trainer import Trainer
-from services.ml_trainer.settings import Settings
+from services.ml_trainer.settings import TrainerSettings
 from services.ml_trainer.tasks import tasks
 from tidewheel.contracts.messages import Queue
 from tidewheel.kit.celery import run_worker
@@ -15,7 +15,7 @@ from tidewheel.ledger.open import open_ledger
 from tidewheel.modelstore.store import ModelStore
 
 
-def build(settings: Settings, child: str) -> Service:
+def build(settings: TrainerSettings, child: str) -> Service:
     """What `app.build_worker` builds, with the child that the test wants."""
     ledger = open_ledger(settings.ledger_db, settings.data_dir)
     fit = FitChild(settings.data_dir / "work", child)
@@ -24,7 +24,7 @@ def build(settings: Settings, child: str) -> Service:
 
 
 if __name__ == "__main__":
-    settings = load(Settings)
+    settings = load(TrainerSettings)
     sys.exit(
         run_worker(settings, lambda: build(settings, sys.argv[1]), queues=[Queue.TRAIN], pool="threads", concurrency=1)
     )
