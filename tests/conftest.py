@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import redis
 
-from tests.servers import PostgresServer, postgres, postgres_kind
+from tests import servers
+from tests.servers import PostgresServer
 from tidewheel.ledger.open import Ledger, migrate, open_ledger
 
 DIALECTS = ("sqlite", "postgresql")
@@ -17,7 +19,7 @@ _TEMPLATE = "tidewheel_template"
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One Postgres for the session, or for each xdist worker."""
-    with postgres() as server:
+    with servers.postgres() as server:
         yield server
 
 
@@ -74,6 +76,21 @@ def ledger(ledger_dsn: str, data_dir: Path) -> Iterator[Ledger]:
     opened = open_ledger(ledger_dsn, data_dir)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One Redis-protocol server for the session, or for each xdist worker."""
+    with servers.redis_server(tmp_path_factory.mktemp("redis")) as url:
+        yield url
+
+
+@pytest.fixture
+def redis_url(redis_server: str) -> str:
+    """An empty server's address."""
+    with redis.Redis.from_url(redis_server) as client:
+        client.flushall()
+    return redis_server
 
 
 @pytest.fixture
@@ -136,4 +153,4 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header(config: pytest.Config) -> str:
     """Say which servers the tests will use."""
-    return f"postgres: {postgres_kind()}"
+    return f"postgres: {servers.postgres_kind()}, redis: {servers.redis_kind()}"

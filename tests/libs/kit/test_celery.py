@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.redis_server import free_port
+from services.fleet.ports import free_ports
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.messages import IngestSeal, TrainRun
 from tidewheel.kit.celery import Sender, celery_app
@@ -88,6 +88,7 @@ def test_message_reaches_its_handler(redis_url: str, tmp_path: Path, pool: str) 
     assert told[0]["request_id"] == failed and told[0]["message"] == {"stream": "bad:X/Y:1m"}
     assert "stream 'bad:X/Y:1m' is bad" in told[0]["exception"]
     assert any(line["event"] == "task_done" and line["message"] == {"run_id": 7} for line in lines)
+    assert {line["role"] for line in lines} == {"worker"}
 
 
 def test_term_tells_the_service_at_once(redis_url: str, tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_message_waits_for_a_worker(redis_url: str, tmp_path: Path) -> None:
 
 def test_sender_says_that_the_broker_is_away() -> None:
     """A dead broker is a sentence within seconds, with the password masked."""
-    sender = Sender(f"redis://:hunter2@127.0.0.1:{free_port()}/0")
+    sender = Sender(f"redis://:hunter2@127.0.0.1:{free_ports(1)[0]}/0")
     started = time.monotonic()
     with pytest.raises(Unavailable, match=r"message broker at redis://:\*\*\*@127\.0\.0\.1:\d+/0 is away"):
         sender.send(TrainRun(run_id=1))

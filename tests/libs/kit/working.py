@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.messages import IngestSeal, Queue, TrainRun
+from tidewheel.kit import logs
 from tidewheel.kit.celery import run_worker
 from tidewheel.kit.service import Service
 from tidewheel.kit.settings import Settings, load
@@ -37,7 +38,8 @@ def build(settings: Settings, folder: Path) -> Service:
 
 if __name__ == "__main__":
     url, pool, folder = sys.argv[1], sys.argv[2], Path(sys.argv[3])
-    settings = load(Settings, redis_url=url)
+    settings = load(Settings, redis_url=url, log_format="json")
+    logs.configure(settings, "worker")
     code = run_worker(
         settings,
         lambda: build(settings, folder),

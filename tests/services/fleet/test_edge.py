@@ -17,7 +17,7 @@ import pytest
 
 from services.fleet.edge import EdgeSettings
 from services.fleet.edge_pages import merge
-from tests.redis_server import free_port
+from services.fleet.ports import free_ports
 from tests.services.fleet.behind import CHUNK, CHUNKS
 from tidewheel.contracts.errors import BadSetting
 from tidewheel.contracts.roles import Role
@@ -47,7 +47,7 @@ def process(role: str, port: int, **env: str) -> Iterator[subprocess.Popen[bytes
 @pytest.fixture(scope="module")
 def fleet() -> Iterator[dict[str, int]]:
     """An edge over an ingester and a predictor; nothing listens where ml-trainer should."""
-    ports = {name: free_port() for name in ("ingester", "predictor", "ml_trainer", "edge")}
+    ports = {name: free_ports(1)[0] for name in ("ingester", "predictor", "ml_trainer", "edge")}
     env = {f"TIDEWHEEL_UPSTREAM_{name.upper()}": f"http://127.0.0.1:{port}" for name, port in ports.items()}
     with ExitStack() as stack:
         for role in ("ingester", "predictor", "edge"):
@@ -241,7 +241,7 @@ def test_role_that_comes_back_is_used_again(edge: httpx.Client, fleet: dict[str,
 
 def test_stop_is_quick_and_clean() -> None:
     """SIGTERM ends a serving process within seconds with exit code 0."""
-    with process("edge", free_port()) as started:
+    with process("edge", free_ports(1)[0]) as started:
         started.send_signal(signal.SIGTERM)
         assert started.wait(8) == 0
 

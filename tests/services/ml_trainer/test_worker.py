@@ -16,15 +16,12 @@ from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.service.fitting import CHILD_MODULE
 from services.ml_trainer.settings import TrainerSettings
-from tests.redis_server import redis_server, redis_url
 from tests.services.ml_trainer.conftest import BARS, CHILDREN, Feed, market, until
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
-
-__all__ = ["redis_server", "redis_url"]
 
 
 @contextmanager

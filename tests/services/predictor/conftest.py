@@ -10,7 +10,6 @@ from services.predictor.app import build
 from services.predictor.settings import PredictorSettings
 from tests.libs.models.worlds import START, candles
 from tests.libs.modelstore.regimes import returns
-from tests.redis_server import redis_server, redis_url
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
 from tidewheel.features.frames import CandleFrame
@@ -18,8 +17,6 @@ from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
-
-__all__ = ["redis_server", "redis_url"]
 
 BTC = StreamKey.parse("binance:BTC/USDT:1m")
 NOWHERE = "redis://127.0.0.1:1/0"  #: no bus at all: everything must work by polling
