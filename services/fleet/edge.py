@@ -23,7 +23,7 @@ from tidewheel.contracts.routes import ROUTES, role_for
 from tidewheel.kit.envelope import Envelope
 from tidewheel.kit.logs import logger
 from tidewheel.kit.problems import error_response
-from tidewheel.kit.settings import Settings
+from tidewheel.kit.settings import HttpAddress, Settings
 
 _HOP_BY_HOP = frozenset(
     {b"connection", b"keep-alive", b"proxy-authenticate", b"proxy-authorization", b"proxy-connection", b"te"}
@@ -49,20 +49,20 @@ class EdgeSettings(Settings):
 
     role: ClassVar[str] = "edge"
 
-    upstream_ingester: str = Field(
+    upstream_ingester: HttpAddress = Field(
         _upstream(Role.INGESTER),
         validation_alias="TIDEWHEEL_UPSTREAM_INGESTER",
         description="Where the edge reaches the ingester.",
     )
-    upstream_ml_trainer: str = Field(
+    upstream_ml_trainer: HttpAddress = Field(
         _upstream(Role.ML_TRAINER),
         validation_alias="TIDEWHEEL_UPSTREAM_ML_TRAINER",
         description="Where the edge reaches ml-trainer.",
     )
-    upstream_predictor: str = Field(
+    upstream_predictor: HttpAddress = Field(
         _upstream(Role.PREDICTOR),
         validation_alias="TIDEWHEEL_UPSTREAM_PREDICTOR",
-        description="Where the edge reaches the predictor.",
+        description="Where the edge reaches the predictor, and ml-trainer, which forwards `POST /predict`.",
     )
     answer_seconds: float = Field(
         300.0,
@@ -74,7 +74,7 @@ class EdgeSettings(Settings):
     def upstreams(self) -> dict[Role, str]:
         """Address of each role that the route table names."""
         roles = {route.role for route in ROUTES}
-        return {role: getattr(self, f"upstream_{role.value.replace('-', '_')}").rstrip("/") for role in roles}
+        return {role: getattr(self, f"upstream_{role.value.replace('-', '_')}") for role in roles}
 
 
 class RoleAway(Unavailable):

@@ -50,7 +50,6 @@ class Fleet:
         self._environment = {
             **plan.environment,
             "TIDEWHEEL_HOME": str(plan.home),
-            "TIDEWHEEL_PREDICTOR_URL": plan.url(Role.PREDICTOR),
             **{f"TIDEWHEEL_UPSTREAM_{role.name}": plan.url(role) for role in _UPSTREAMS},
             **plan.settings,
         }

@@ -115,7 +115,7 @@ def predict_router(predictor: httpx.Client) -> APIRouter:
         except httpx.TransportError as error:
             raise Unavailable(
                 f"the predictor at {predictor.base_url} does not answer ({type(error).__name__}); start the role "
-                "predictor, or correct TIDEWHEEL_PREDICTOR_URL",
+                "predictor, or correct TIDEWHEEL_UPSTREAM_PREDICTOR",
                 code="role_away",
             ) from None
         kept = {name: answer.headers[name] for name in _RETURNED if name in answer.headers}

@@ -22,7 +22,7 @@ def build(settings: TrainerSettings) -> Service:
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     runs = Runs(ledger, settings.train_consumer)
     champion = Champion(ledger, ModelStore(settings.models_dir), settings.train_consumer)
-    predictor = httpx.Client(base_url=str(settings.predictor_url), timeout=30.0)
+    predictor = httpx.Client(base_url=settings.upstream_predictor, timeout=30.0)
     return Service(
         name=Role.ML_TRAINER,
         settings=settings,

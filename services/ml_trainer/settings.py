@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-from pydantic import AliasChoices, Field, HttpUrl
+from pydantic import AliasChoices, Field
 
-from tidewheel.contracts.roles import Role
-from tidewheel.kit.settings import Settings
+from tidewheel.contracts.roles import PORTS, Role
+from tidewheel.kit.settings import HttpAddress, Settings
 
 
 class TrainerSettings(Settings):
@@ -51,10 +51,10 @@ class TrainerSettings(Settings):
         le=600,
         description="How long a run stays its worker's without a heartbeat.",
     )
-    predictor_url: HttpUrl = Field(
-        HttpUrl("http://127.0.0.1:8004"),
-        validation_alias="TIDEWHEEL_PREDICTOR_URL",
-        description="Where POST /predict on the trainer's port is forwarded.",
+    upstream_predictor: HttpAddress = Field(
+        f"http://127.0.0.1:{PORTS[Role.PREDICTOR]}",
+        validation_alias="TIDEWHEEL_UPSTREAM_PREDICTOR",
+        description="Where the edge reaches the predictor, and ml-trainer, which forwards `POST /predict`.",
     )
 
     @property

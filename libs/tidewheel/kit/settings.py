@@ -47,6 +47,13 @@ def _moment(value: object) -> object:
         raise ValueError(problem.detail) from None
 
 
+def _http_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("write it as http://host:port")
+    return value.rstrip("/")
+
+
 def _dsn(value: str) -> str:
     """A bare path means SQLite; `postgres://` is the older spelling of `postgresql://`."""
     scheme = urlsplit(value).scheme if "://" in value else ""
@@ -65,6 +72,8 @@ AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_separated)]
 #: epoch milliseconds or ISO-8601, as UTC milliseconds
 Moment = Annotated[int, BeforeValidator(_moment)]
+#: `http://host:port`, without a slash at its end
+HttpAddress = Annotated[str, AfterValidator(_http_address)]
 #: a SQLAlchemy address of the ledger
 Dsn = Annotated[str, AfterValidator(_dsn)]
 

@@ -254,3 +254,10 @@ def test_taken_port_names_its_owner() -> None:
             listen("127.0.0.1", first.getsockname()[1])
     with pytest.raises(BadSetting, match=r"192\.0\.2\.1:1234 cannot be listened on"):
         listen("192.0.2.1", 1234)
+
+
+@pytest.mark.parametrize("address", ["predictor:8004", "ftp://predictor", "http://"])
+def test_an_upstream_that_is_no_address_stops_the_start(address: str) -> None:
+    """The refusal names the variable, the value and the form that is meant."""
+    with pytest.raises(BadSetting, match=f"UPSTREAM_PREDICTOR={address} cannot be used: write it as http://host:port"):
+        load(EdgeSettings, upstream_predictor=address)

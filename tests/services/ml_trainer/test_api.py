@@ -6,7 +6,6 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 from fastapi.testclient import TestClient
-from pydantic import HttpUrl
 
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.settings import TrainerSettings
@@ -180,8 +179,8 @@ def test_predict_is_forwarded(settings: TrainerSettings, ledger: Ledger, in_thre
     """Engines that know the trainer's address only get the predictor's answer, its version header included."""
     with HTTPServer(("127.0.0.1", 0), Predictor) as server:
         in_thread(server.handle_request)
-        url = HttpUrl(f"http://127.0.0.1:{server.server_port}")
-        with TestClient(create_app(build_service(settings.model_copy(update={"predictor_url": url})))) as client:
+        url = f"http://127.0.0.1:{server.server_port}"
+        with TestClient(create_app(build_service(settings.model_copy(update={"upstream_predictor": url})))) as client:
             answer = client.post("/predict", json={"logret": [0.1]})
 
     assert answer.json() == {"logret": [0.1]}
@@ -190,9 +189,9 @@ def test_predict_is_forwarded(settings: TrainerSettings, ledger: Ledger, in_thre
 
 def test_an_absent_predictor_is_named(settings: TrainerSettings, ledger: Ledger) -> None:
     """503 says which role is away, and which setting names it."""
-    gone = settings.model_copy(update={"predictor_url": HttpUrl("http://127.0.0.1:1")})
+    gone = settings.model_copy(update={"upstream_predictor": "http://127.0.0.1:1"})
     with TestClient(create_app(build_service(gone))) as client:
         answer = client.post("/predict", json={"logret": [0.1]})
 
     assert (answer.status_code, answer.json()["code"]) == (503, "role_away")
-    assert "TIDEWHEEL_PREDICTOR_URL" in answer.json()["detail"]
+    assert "TIDEWHEEL_UPSTREAM_PREDICTOR" in answer.json()["detail"]
