@@ -3,6 +3,7 @@
 import json
 import os
 import time
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +14,6 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
-    DisconnectionError,
     InterfaceError,
     OperationalError,
     StatementError,
@@ -166,17 +166,18 @@ def _postgres_engine(url: URL) -> Engine:
 
 
 def _forget_connections_of_the_parent(engine: Engine) -> None:
-    """A forked child opens connections of its own: two processes on one socket would read each other's answers."""
+    """A forked child opens connections of its own: two processes on one socket would read each other's answers.
 
-    @event.listens_for(engine, "connect")
-    def remember(_: DBAPIConnection, record: ConnectionPoolEntry) -> None:
-        record.info["pid"] = os.getpid()
+    The pool is dropped at the fork itself; a hook at checkout would come after the pool's ping.
+    """
+    known = weakref.ref(engine)
 
-    @event.listens_for(engine, "checkout")
-    def compare(_: DBAPIConnection, record: Any, fairy: Any) -> None:
-        if record.info["pid"] != os.getpid():
-            record.dbapi_connection = fairy.dbapi_connection = None
-            raise DisconnectionError("the connection belongs to the parent process")
+    def forget() -> None:
+        inherited = known()
+        if inherited is not None:
+            inherited.dispose(close=False)
+
+    os.register_at_fork(after_in_child=forget)
 
 
 def _dumps(value: Any) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from services.fleet.exchange_sim import sim_app
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
 from tests.libs.market.served import served
@@ -40,7 +41,7 @@ def simulator(missing: tuple[int, ...] = (), now: int = BARS) -> SimulatedExchan
 @contextmanager
 def role(engine: SimulatedExchange, ledger_dsn: str, data_dir: Path, **settings: object) -> Iterator[TestClient]:
     """The ingester's app over `ledger_dsn`, asking `engine` through a real server; without a broker."""
-    with served(engine) as url:
+    with served(sim_app(engine)) as url:
         wanted = {"symbols": ("btcusdt", "ETH/USDT"), "batch_limit": 300, "start_ts": START} | settings
         service = build(
             load(
