@@ -18,11 +18,12 @@ from sqlalchemy.exc import (
     OperationalError,
     StatementError,
 )
-from sqlalchemy.pool import ConnectionPoolEntry
+from sqlalchemy.pool import ConnectionPoolEntry, NullPool, Pool, QueuePool
 from sqlalchemy.types import BigInteger
 
 from tidewheel.contracts.errors import BadInput, BadSetting, Unavailable
 from tidewheel.contracts.times import UtcMillis
+from tidewheel.ledger.pulse import Pulse
 
 BUSY_SECONDS = 15  #: how long a statement waits for another's lock, both dialects
 CONNECT_SECONDS = 5  #: how long a connection attempt to Postgres may take
@@ -42,6 +43,9 @@ class Database:
         self.dialect = self.url.get_backend_name()  #: "sqlite" or "postgresql"
         self.engine = _sqlite_engine(self.url) if self.dialect == "sqlite" else _postgres_engine(self.url)
         _forget_connections_of_the_parent(self.engine)
+        self.pulse = Pulse(
+            self.path.with_name(f"{self.path.name}.pulse") if self.path else _postgres_engine(self.url, NullPool)
+        )
 
     def __str__(self) -> str:
         return self.url.render_as_string(hide_password=True)
@@ -89,6 +93,7 @@ class Database:
 
     def close(self) -> None:
         """Close all connections; a later call opens new ones."""
+        self.pulse.close()
         self.engine.dispose()
 
     @contextmanager
@@ -153,12 +158,13 @@ def _sqlite_engine(url: URL) -> Engine:
     return engine
 
 
-def _postgres_engine(url: URL) -> Engine:
+def _postgres_engine(url: URL, pool: type[Pool] = QueuePool) -> Engine:
     # A process that is stopped inside a transaction must not keep its locks for ever.
     limits = f"-c lock_timeout={BUSY_SECONDS}s -c idle_in_transaction_session_timeout=60s -c timezone=UTC"
     return create_engine(
         url,
         isolation_level="READ COMMITTED",
+        poolclass=pool,
         pool_pre_ping=True,
         json_serializer=_dumps,
         connect_args={"connect_timeout": CONNECT_SECONDS, "application_name": "tidewheel", "options": limits},

@@ -1,7 +1,8 @@
 """Leases with fencing tokens.
 
-A lease is a right that ends by itself. Its fence grows with every grant, so a holder that slept through the end
-of its lease presents an old one, and the write is refused (Kleppmann, "How to do distributed locking", 2016).
+A lease is a right that ends by itself, or at once where its holder's process is seen to be gone (`pulse`). Its
+fence grows with every grant, so a holder that slept through the end of its lease presents an old one, and the write
+is refused (Kleppmann, "How to do distributed locking", 2016).
 """
 
 import threading
@@ -106,25 +107,38 @@ class HeldLease:
 
 
 def acquire(db: Database, connection: Connection, name: str, owner: str, ttl_ms: int) -> Lease | None:
-    """Take the lease inside the caller's transaction; None while somebody holds it."""
+    """Take the lease inside the caller's transaction; None while a living process holds it."""
     insert = postgresql.insert if db.dialect == "postgresql" else sqlite.insert
-    fence, until = _next_fence(db, connection), db.clock() + ttl_ms
-    row = connection.execute(
+    fence, until, pulse = _next_fence(db, connection), db.clock() + ttl_ms, db.pulse.beat()
+    take = (
         insert(leases)
-        .values(name=name, owner=owner, fence=fence, until=until)
+        .values(name=name, owner=owner, fence=fence, until=until, pulse=pulse)
         .on_conflict_do_update(
             index_elements=[leases.c.name],
             # Not excluded.fence: that was drawn before waiting for the row, and a later grant may lie between.
-            set_={"owner": owner, "fence": fence, "until": until},
+            set_={"owner": owner, "fence": fence, "until": until, "pulse": pulse},
             where=leases.c.until <= db.clock(),
         )
         .returning(leases)
-    ).one_or_none()
+    )
+    row = connection.execute(take).one_or_none()
+    if row is None and _end_of_the_dead(db, connection, name):
+        row = connection.execute(take).one_or_none()
     return None if row is None else _lease(row)
+
+
+def _end_of_the_dead(db: Database, connection: Connection, name: str) -> bool:
+    """End the lease where its holder's process is gone; whether it was."""
+    holder = connection.execute(select(leases).where(leases.c.name == name)).one_or_none()
+    if holder is None or not db.pulse.stopped(connection, holder.pulse):
+        return False
+    release(connection, _lease(holder))
+    return True
 
 
 def renew(db: Database, connection: Connection, lease: Lease, ttl_ms: int) -> Lease:
     """Prolong the lease inside the caller's transaction; FenceLost where it had ended."""
+    db.pulse.beat()
     row = connection.execute(
         update(leases)
         .where(leases.c.name == lease.name, leases.c.fence == lease.fence, leases.c.until > db.clock())
@@ -163,7 +177,7 @@ def _next_fence(db: Database, connection: Connection) -> ColumnElement[int] | in
     return int(connection.execute(bump.returning(counters.c.value)).scalar_one())
 
 
-def _lease(row: Row[tuple[str, str, int, int]]) -> Lease:
+def _lease(row: Row[tuple[str, str, int, int, int]]) -> Lease:
     return Lease(name=row.name, owner=row.owner, fence=row.fence, until=row.until)
 
 

@@ -4,7 +4,7 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, exists, literal, select, update
+from sqlalchemy import Connection, Text, cast, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.messages import TrainRun
@@ -132,12 +132,25 @@ class Runs:
             return read_run(connection, run_id)
 
     def stale(self) -> builtins.list[Run]:
-        """Runs that nobody works on: queued, or running without a live lease. The keeper sends their hints again."""
+        """Runs that nobody works on: queued, or running without a live lease or a living holder.
+
+        The keeper sends their hints again.
+        """
         name = literal(lease_name("")) + cast(runs.c.id, Text)
-        held = exists().where(lease_rows.c.name == name, lease_rows.c.until > self._db.clock())
-        idle = (runs.c.state == RunState.QUEUED) | ((runs.c.state == RunState.RUNNING) & ~held)
+        live = (lease_rows.c.name == name) & (lease_rows.c.until > self._db.clock())
+        query = (
+            select_runs()
+            .add_columns(lease_rows.c.pulse)
+            .join(lease_rows, live, isouter=True)
+            .where(runs.c.state.in_(_ACTIVE))
+            .order_by(runs.c.id)
+        )
         with self._db.read() as connection:
-            return [to_run(row) for row in connection.execute(select_runs().where(idle).order_by(runs.c.id)).all()]
+            return [
+                to_run(row)
+                for row in connection.execute(query).all()
+                if row.state == RunState.QUEUED or row.pulse is None or self._db.pulse.stopped(connection, row.pulse)
+            ]
 
     def _take(self, connection: Connection, run: Run, lease: Lease) -> Run:
         connection.execute(

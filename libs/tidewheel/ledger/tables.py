@@ -134,6 +134,7 @@ leases = Table(
     Column("owner", Text, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("until", BigInteger, nullable=False, doc="by the ledger's clock; 0 once released"),
+    Column("pulse", BigInteger, nullable=False, doc="lock that the holder's process keeps for as long as it lives"),
 )
 
 runs = Table(
