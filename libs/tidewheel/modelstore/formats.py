@@ -18,6 +18,12 @@ from tidewheel.contracts.errors import BadBundle
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32  #: of nested JSON lists and objects
+_NPY_MAGIC = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}  #: how many bytes tell the header's length
+_NPY_HEADER = re.compile(
+    rb"\{'descr': '([<>|](?:b1|[iu][1248]|f[248]|c8|c16))', 'fortran_order': (?:True|False), "
+    rb"'shape': \(((?:[0-9]{1,18}, ?){0,63}(?:[0-9]{1,18})?)\), \}\s*"
+)
+_MAX_HEADER_BYTES = 10_000
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,80}\.([a-z0-9]{1,12})")
 
 
@@ -95,19 +101,21 @@ def _check_npz(name: str, content: bytes) -> None:
 
 
 def _check_npy(name: str, stream: Any, size: int) -> None:
-    try:
-        version = np.lib.format.read_magic(stream)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-    except ValueError as error:
-        raise BadBundle(f"array {name} has no readable header: {error}") from None
-    if dtype.hasobject or dtype.kind not in "biufc" or version not in ((1, 0), (2, 0)):
-        raise BadBundle(f"array {name} is of type {dtype}; only plain numbers are allowed")
+    # numpy's own reader parses the header as Python: it takes more than numpy ever writes, and on Python before 3.11.8
+    # and 3.12.2 it fails at random where two threads do so at once (CPython issue 106905).
+    length_bytes = _NPY_MAGIC.get(stream.read(8))
+    if length_bytes is None:
+        raise BadBundle(f"array {name} is not an npy file of version 1 or 2")
+    length = int.from_bytes(stream.read(length_bytes), "little")
+    header = _NPY_HEADER.fullmatch(stream.read(min(length, _MAX_HEADER_BYTES)))
+    if header is None:
+        raise BadBundle(f"array {name} has no readable header of plain numbers; objects and records are not allowed")
+    kind = np.dtype(header[1].decode())
     count = 1
-    for length in shape:
-        count *= int(length)
-    if stream.tell() + count * dtype.itemsize != size:
-        raise BadBundle(f"array {name} promises {count} values of {dtype}, which is not what the file holds")
+    for dimension in header[2].split(b","):
+        count *= int(dimension) if dimension.strip() else 1
+    if stream.tell() + count * kind.itemsize != size:
+        raise BadBundle(f"array {name} promises {count} values of {kind}, which is not what the file holds")
 
 
 _CHECKS: Mapping[str, Callable[[str, bytes], object]] = {"json": strict_json, "npz": _check_npz}

@@ -13,6 +13,7 @@ from tests.libs.modelstore.bundles import AS_OF, forged, mark_of, meta, payload,
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.modelstore.bundle import describe, read_bundle
 from tidewheel.modelstore.code import code_digest
+from tidewheel.modelstore.formats import check_content
 from tidewheel.modelstore.store import ModelStore
 
 
@@ -193,6 +194,41 @@ def test_hostile_bundles_with_correct_digests_are_refused(tmp_path: Path) -> Non
 
     assert not trap.exists()
     assert mark_of(read_bundle(forged(tmp_path / "honest", payload(3))).files) == 3
+
+
+PLAIN = [
+    np.zeros((3, 2)),
+    np.zeros(()),
+    np.zeros(4, dtype=bool),
+    np.zeros(0, dtype=np.int8),
+    np.ones((2, 3, 4), dtype=complex),
+    np.asfortranarray(np.ones((2, 2), dtype=">f4")),
+]
+ODD = [np.array([{}]), np.array(["text"]), np.zeros(2, dtype=[("a", "f8")]), np.zeros(2, dtype="M8[s]")]
+
+
+def npz(array: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, a=array)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("array", PLAIN, ids=lambda array: f"{array.dtype}{array.shape}")
+def test_plain_arrays_pass_and_must_be_whole(array: np.ndarray) -> None:
+    """Numbers of every shape may be in a bundle; a header that promises more or less than the file holds may not."""
+    check_content("a.npz", npz(array))
+    cut = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(npz(array))) as whole, zipfile.ZipFile(cut, "w") as less:
+        less.writestr("a.npy", whole.read("a.npy") + b"!")
+    with pytest.raises(BadBundle, match="promises"):
+        check_content("a.npz", cut.getvalue())
+
+
+@pytest.mark.parametrize("array", ODD, ids=lambda array: str(array.dtype.kind))
+def test_arrays_of_anything_but_numbers_are_refused(array: np.ndarray) -> None:
+    """Objects, texts, records and dates have no place in a model."""
+    with pytest.raises(BadBundle, match="no readable header of plain numbers"):
+        check_content("a.npz", npz(array))
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{}", b"[" * 900 + b"]" * 900, b'{"metrics": {"a": 1e999}}', b"\xff"])
