@@ -2,7 +2,7 @@
 
 import re
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.times import step_millis
@@ -50,11 +50,6 @@ class StreamKey:
         """Length of one bar in milliseconds."""
         return step_millis(self.timeframe)
 
-    @property
-    def watermark_name(self) -> str:
-        """Name under which operators know this stream's watermark."""
-        return f"ingest:{self}"
-
 
 def path_part(name: str) -> str:
     """Encode any name as one path component: injective, never empty, `.` or `..`, never with a separator.
@@ -66,8 +61,3 @@ def path_part(name: str) -> str:
         raise BadInput("an empty name cannot become a path")
     encoded = quote(name, safe="-_~")
     return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
-
-
-def from_path_part(part: str) -> str:
-    """The name that `path_part` encoded."""
-    return unquote(part)

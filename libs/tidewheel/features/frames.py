@@ -12,7 +12,6 @@ from tidewheel.contracts.times import UtcMillis, iso
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-PRICES = ("open", "high", "low", "close")
 
 
 @dataclass(frozen=True, eq=False, slots=True)

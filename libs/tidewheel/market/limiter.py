@@ -66,11 +66,6 @@ class Bucket:
         with self._state() as state:
             state.banned_until = max(state.banned_until, self._clock() + seconds)
 
-    def banned_for(self) -> float:
-        """Seconds that the ban still runs; 0 when there is none."""
-        with self._state() as state:
-            return max(0.0, state.banned_until - self._clock())
-
     def _take_or_wait(self, cost: float) -> float:
         """Take the units and answer 0, or take nothing and answer the seconds to wait."""
         with self._state() as state:
