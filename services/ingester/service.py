@@ -1,10 +1,8 @@
 """Fetches closed candles and seals them into the ledger."""
 
 import threading
-import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from services.ingester.schemas import Ingested, StreamError, StreamReport, StreamView
 from services.ingester.settings import IngesterSettings
@@ -99,7 +97,10 @@ class Ingester:
             key = StreamKey(
                 self._exchange.id, self._exchange.resolve(symbol), self._exchange.check_timeframe(timeframe)
             )
-        with self._stream_locks[str(key)], self._writer(key, wait=not due_only) as held:
+        # Another process's ingestion is waited for, as it takes a moment and brings the same.
+        patience = 0.0 if due_only else self._settings.lease_wait_seconds
+        right = self._ledger.leases.hold(f"stream:{key}", self._settings.instance, LEASE_MS, patience)
+        with self._stream_locks[str(key)], right as held:
             with self._exchange_lock:
                 stream = self._ledger.streams.register(key, self._exchange.origin())
                 now = self._exchange.server_time()
@@ -150,27 +151,6 @@ class Ingester:
             if stream.tail_bars < self._settings.seal_bars and waited < self._settings.seal_seconds * 1_000:
                 return None
         return self._ledger.bars.seal(held.lease, key)
-
-    @contextmanager
-    def _writer(self, key: StreamKey, *, wait: bool) -> Iterator[HeldLease]:
-        """The stream's lease; another process's ingestion is waited for, as it takes a moment and brings the same."""
-        deadline = time.monotonic() + (self._settings.lease_wait_seconds if wait else 0.0)
-        name = f"stream:{key}"
-        while True:
-            lease = self._ledger.leases.acquire(name, self._settings.instance, LEASE_MS)
-            if lease is not None:
-                break
-            if time.monotonic() >= deadline:
-                holder = self._ledger.leases.get(name)
-                owner = holder.owner if holder else "another process"
-                raise LeaseTaken(f"{owner} is ingesting {key} now; try again when it is done", holder=owner)
-            time.sleep(0.1)
-        held = HeldLease(self._ledger.leases, lease, LEASE_MS)
-        try:
-            yield held
-        finally:
-            held.stop()
-            self._ledger.leases.release(held.lease)
 
 
 def _view(stream: Stream) -> StreamView:

@@ -18,6 +18,8 @@ from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease
 from tidewheel.ledger.tables import counters, fence_sequence, leases
 
+_LOOK_SECONDS = 0.1  #: how often a lease that is waited for is asked for
+
 
 class Leases:
     """Who may write as what, until when."""
@@ -53,16 +55,19 @@ class Leases:
         return None if row is None else _lease(row)
 
     @contextmanager
-    def hold(self, name: str, owner: str, ttl_ms: int) -> Iterator["HeldLease"]:
+    def hold(self, name: str, owner: str, ttl_ms: int, wait_seconds: float = 0.0) -> Iterator["HeldLease"]:
         """Hold the lease for the block, renewed by a thread each third of `ttl_ms`.
 
         Raises:
-            LeaseTaken: somebody else holds it.
+            LeaseTaken: somebody else (`holder`) held it all the while of `wait_seconds`.
         """
-        lease = self.acquire(name, owner, ttl_ms)
-        if lease is None:
-            holder = self.get(name)
-            raise LeaseTaken(f"{name} is held by {holder.owner if holder else 'another process'}; try again later")
+        deadline = time.monotonic() + wait_seconds
+        while (lease := self.acquire(name, owner, ttl_ms)) is None:
+            if time.monotonic() >= deadline:
+                found = self.get(name)
+                holder = found.owner if found else "another process"
+                raise LeaseTaken(f"{name} is held by {holder}; try again when it is done", holder=holder)
+            time.sleep(_LOOK_SECONDS)
         held = HeldLease(self, lease, ttl_ms)
         try:
             yield held
