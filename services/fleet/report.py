@@ -111,7 +111,7 @@ def _verdicts(ledger: Ledger) -> list[Judged]:
 
 
 def _flips(ledger: Ledger, requests: list[load.Answered]) -> list[Flip]:
-    promotions = sorted(ledger.versions.promotions(FAMILY), key=lambda each: each.created_at)
+    promotions = ledger.versions.promotions(FAMILY)
     ends = [each.created_at for each in promotions[1:]]
     flips = []
     for promotion, end in zip_longest(promotions, ends):

@@ -11,7 +11,7 @@ from tidewheel.contracts.states import Scope
 from tidewheel.contracts.times import UtcMillis, parse_time
 from tidewheel.kit.auth import require
 from tidewheel.kit.problems import problem
-from tidewheel.ledger.archive import csv_text, parquet_bytes
+from tidewheel.ledger.formats import csv_text, parquet_bytes
 
 MayRead = Depends(require(Scope.READ))
 MayIngest = Depends(require(Scope.INGEST))

@@ -8,7 +8,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
 
 from services.ml_trainer.schemas import ModelView, PromotionView, RunList, RunView
-from services.ml_trainer.service.runs import Champion, Runs
+from services.ml_trainer.service.promotions import Promotions
+from services.ml_trainer.service.runs import Runs
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import Actor, require
@@ -23,7 +24,7 @@ _FORWARDED = ("authorization", "content-type", "accept", "x-request-id")
 _RETURNED = ("content-type", "x-model-version", "www-authenticate", "retry-after")
 
 
-def router(runs: Runs, champion: Champion, wait_seconds: float) -> APIRouter:
+def router(runs: Runs, promotions: Promotions, wait_seconds: float) -> APIRouter:
     """Routes over training runs and the champion."""
     routes = APIRouter()
 
@@ -59,7 +60,7 @@ def router(runs: Runs, champion: Champion, wait_seconds: float) -> APIRouter:
     @routes.get("/model", tags=["model"], dependencies=[MayRead])
     def model() -> ModelView:
         """What should be served, its metrics and lineage, and what every predictor has loaded."""
-        return champion.model()
+        return promotions.model()
 
     @routes.post(
         "/model/promote/{version}",
@@ -73,7 +74,7 @@ def router(runs: Runs, champion: Champion, wait_seconds: float) -> APIRouter:
         reason: Reason = None,
     ) -> PromotionView:
         """Make a version the champion; going forward after a rollback is a promote."""
-        return champion.promote(
+        return promotions.promote(
             version, actor=actor.name, reason=reason, force=force, admin=Scope.ADMIN in actor.scopes
         )
 
@@ -84,7 +85,7 @@ def router(runs: Runs, champion: Champion, wait_seconds: float) -> APIRouter:
         reason: Reason = None,
     ) -> PromotionView:
         """Go back to an earlier champion."""
-        return champion.rollback(actor=actor.name, reason=reason, to=to)
+        return promotions.rollback(actor=actor.name, reason=reason, to=to)
 
     return routes
 

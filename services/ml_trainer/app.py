@@ -17,16 +17,17 @@ def build(settings: TrainerSettings) -> Service:
 
     from services.ml_trainer.api import predict_router, router
     from services.ml_trainer.service.gauges import ClaimGauges
-    from services.ml_trainer.service.runs import Champion, Runs
+    from services.ml_trainer.service.promotions import Promotions
+    from services.ml_trainer.service.runs import Runs
 
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     runs = Runs(ledger, settings.train_consumer)
-    champion = Champion(ledger, ModelStore(settings.models_dir), settings.train_consumer)
+    promotions = Promotions(ledger, ModelStore(settings.models_dir), settings.train_consumer)
     predictor = httpx.Client(base_url=settings.upstream_predictor, timeout=30.0)
     return Service(
         name=Role.ML_TRAINER,
         settings=settings,
-        routers=[router(runs, champion, settings.train_wait_seconds), predict_router(predictor)],
+        routers=[router(runs, promotions, settings.train_wait_seconds), predict_router(predictor)],
         pings=[ledger.ping],
         loops=[ClaimGauges(ledger, settings.train_consumer)],
         keys=ledger.keys,

@@ -14,7 +14,7 @@ from tidewheel.kit.masks import mask_secrets
 from tidewheel.kit.settings import Settings
 
 _REQUEST_ID = "request_id"
-_QUIET = ("httpx", "httpcore", "urllib3", "asyncio", "kombu", "amqp")
+_QUIET = ("httpx", "httpcore", "urllib3", "asyncio", "kombu", "amqp", "alembic")
 
 
 def configure(settings: Settings, role: str | None = None) -> None:

@@ -5,25 +5,16 @@ is found. A file appears under its name only when all of its bytes are on the di
 a temporary file, or a whole file that no ledger row names, and `orphans` lists both.
 """
 
-import hashlib
-import io
-import os
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
-
-import numpy as np
 
 from tidewheel.contracts.errors import BadCandles, NotFound, Unavailable
 from tidewheel.contracts.keys import StreamKey, path_part
+from tidewheel.disk import make_folders, replace_durably
 from tidewheel.features.frames import CandleFrame
-
-CSV_HEADER = "open_time,open,high,low,close,volume"
-_FLOATS = ("open", "high", "low", "close", "volume")
-_TEMPORARY = ".part-"
-_DIGEST_DOMAIN = b"tidewheel candles 1\n"
+from tidewheel.ledger.formats import content_digest, csv_text, parquet_bytes, read_parquet
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,64 +24,6 @@ class Stored:
     digest: str  #: sha256 over the columns, hex
     csv_path: str  #: incoming/<exchange>/<symbol>/<timeframe>/<start>-<end>-<sha8>.csv
     blob_path: str  #: blobs/<aa>/<sha256>.parquet
-
-
-def content_digest(frame: CandleFrame) -> str:
-    """Sha256 (hex) over step, count, and the columns open_time, available_at (int64) and OHLCV (float64).
-
-    Columns are taken little-endian and minus zero as zero, so the digest does not depend on how a file is packed.
-    The revision is the ledger's, not the candles' own, and is left out.
-    """
-    hasher = hashlib.sha256(_DIGEST_DOMAIN)
-    hasher.update(np.array([frame.step, len(frame)], dtype="<i8").tobytes())
-    for times in (frame.open_time, frame.available_at):
-        hasher.update(times.astype("<i8").tobytes())
-    for name in _FLOATS:
-        hasher.update((getattr(frame, name) + 0.0).astype("<f8").tobytes())
-    return hasher.hexdigest()
-
-
-def csv_text(frame: CandleFrame) -> str:
-    """The candles as CSV; every float is written with the fewest digits that read back as the same float."""
-    lines = [CSV_HEADER]
-    lines += [
-        f"{time},{opened!r},{high!r},{low!r},{close!r},{volume!r}"
-        for time, opened, high, low, close, volume in frame.rows()
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def parquet_bytes(frame: CandleFrame) -> bytes:
-    """The candles as one parquet file: zstd, times delta-coded, floats split into byte streams."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    times = ("open_time", "available_at")
-    columns = {name: getattr(frame, name) for name in (*times, *_FLOATS)}
-    table = pa.table(columns).replace_schema_metadata({"step": str(frame.step)})
-    encodings = dict.fromkeys(times, "DELTA_BINARY_PACKED") | dict.fromkeys(_FLOATS, "BYTE_STREAM_SPLIT")
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd", use_dictionary=False, column_encoding=encodings, store_schema=True)
-    return sink.getvalue()
-
-
-def read_parquet(data: bytes) -> CandleFrame:
-    """The candles of `parquet_bytes`, all with revision 0.
-
-    Raises:
-        BadCandles: the bytes are not such a file.
-    """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        # One thread: a file is small, and the trainer's time belongs to its fit.
-        table = pq.read_table(io.BytesIO(data), use_threads=False)
-        step = int((table.schema.metadata or {})[b"step"])
-        columns = {name: table.column(name).to_numpy() for name in ("open_time", *_FLOATS, "available_at")}
-    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
-        raise BadCandles(f"the parquet file cannot be read: {error}") from error
-    return CandleFrame(step=step, revision=np.zeros(table.num_rows, dtype=np.int16), **columns)
 
 
 class Archive:
@@ -111,9 +44,9 @@ class Archive:
         digest = content_digest(frame)
         csv = self._incoming(key) / f"{start}-{end}-{digest[:8]}.csv"
         blob = Path("blobs", digest[:2], f"{digest}.parquet")
-        write_durably(self._root / csv, csv_text(frame).encode())
+        _write(self._root / csv, csv_text(frame).encode())
         if not self._intact(blob, digest):
-            write_durably(self._root / blob, parquet_bytes(frame))
+            _write(self._root / blob, parquet_bytes(frame))
         return Stored(digest=digest, csv_path=csv.as_posix(), blob_path=blob.as_posix())
 
     def load(self, blob_path: str, digest: str) -> CandleFrame:
@@ -165,50 +98,11 @@ class Archive:
         return True
 
 
-def write_durably(path: Path, data: bytes) -> None:
-    """Put `data` at `path` so that after a crash the file is whole or not there.
-
-    Raises:
-        Unavailable: the disk refused; the temporary file is gone again.
-    """
-    temporary = path.with_name(f"{_TEMPORARY}{uuid4().hex}")
+def _write(path: Path, content: bytes) -> None:
     try:
-        _make_folders(path.parent)
-        try:
-            _write_all(temporary, data)
-            temporary.replace(path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
-        _sync_folder(path.parent)
+        make_folders(path.parent)
+        replace_durably(path, content)
     except OSError as error:
         raise Unavailable(
             f"candle file {path} cannot be written: {error.strerror}; free or mend the disk", code="disk_refused"
         ) from error
-
-
-def _write_all(path: Path, data: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
-    try:
-        rest = memoryview(data)
-        while rest:  # a full disk may take a part without an error
-            rest = rest[os.write(descriptor, rest) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _make_folders(folder: Path) -> None:
-    """Create `folder`; each created level is made durable in the one above it."""
-    missing = [level for level in (folder, *folder.parents) if not level.exists()]
-    for level in reversed(missing):
-        level.mkdir(exist_ok=True)
-        _sync_folder(level.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -193,6 +193,15 @@ class Bars:
         with self._db.read() as connection:
             return [sealed_file(row) for row in connection.execute(query).all()]
 
+    def as_sealed(self, file: SealedFile) -> CandleFrame:
+        """The bars of one file as they were sealed, whatever was corrected since; their revision is told as 0.
+
+        Raises:
+            NotFound: its blob is missing.
+            BadCandles: its blob is damaged.
+        """
+        return self._archive.load(file.blob_path, file.digest)
+
     def drop_csv(self, key: StreamKey, older_than_days: float) -> int:
         """Remove CSV files that were sealed so long ago, and say how many. Readers and trainers use the blobs."""
         return self._archive.drop_csv(key, older_than_days * 86_400)

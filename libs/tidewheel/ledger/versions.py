@@ -50,6 +50,13 @@ class Versions:
         with self._db.read() as connection:
             return _history(connection, family)
 
+    def last_promotion(self, family: str) -> Promotion | None:
+        """The newest move of the family's champion."""
+        with self._db.read() as connection:
+            moves = select(promotions).where(promotions.c.family == family)
+            row = connection.execute(moves.order_by(promotions.c.id.desc()).limit(1)).one_or_none()
+        return None if row is None else _promotion(row)
+
     def promote(self, family: str, version: str, actor: str, reason: str, force: bool = False) -> Promotion:
         """Make a version the champion. Without `force` its newest verdict must have passed.
 

@@ -1,15 +1,15 @@
-"""Durable writing, and directories held under a lock while they are read or removed."""
+"""Links flipped in one step, and directories held under a lock while they are read or removed."""
 
 import errno
 import fcntl
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tidewheel.contracts.errors import BadBundle, BadSetting, NotFound, Unavailable
+from tidewheel.disk import fsync_directory, unused_name
 
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _FULL = {errno.ENOSPC, errno.EDQUOT}
@@ -41,32 +41,6 @@ def writing(root: Path) -> Iterator[None]:
         raise
 
 
-def write_durably(path: Path, content: bytes) -> None:
-    """Create `path`, write every byte and fsync it; read-only from then on.
-
-    A full disk can shorten a write without an error, so the loop goes on until all is out.
-    """
-    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o444)
-    try:
-        view = memoryview(content)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def replace_durably(path: Path, content: bytes) -> None:
-    """Put `content` at `path` in one step: a reader sees the old file or the new one."""
-    fresh = unused_name(path)
-    try:
-        write_durably(fresh, content)
-        fresh.replace(path)
-    finally:
-        fresh.unlink(missing_ok=True)
-    fsync_directory(path.parent)
-
-
 def replace_link(path: Path, target: str) -> None:
     """Make `path` a symlink to `target` in one step."""
     fresh = unused_name(path)
@@ -76,20 +50,6 @@ def replace_link(path: Path, target: str) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     fsync_directory(path.parent)
-
-
-def unused_name(path: Path) -> Path:
-    """A hidden neighbour of `path` that nobody else uses."""
-    return path.with_name(f".{path.name}-{secrets.token_hex(6)}")
-
-
-def fsync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager

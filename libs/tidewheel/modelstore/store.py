@@ -24,17 +24,9 @@ from tidewheel.contracts.errors import BadBundle, BadInput, Conflict, NotFound
 from tidewheel.contracts.keys import path_part
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
+from tidewheel.disk import fsync_directory, replace_durably, unused_name, write_durably
 from tidewheel.modelstore.bundle import VERSION, BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
-from tidewheel.modelstore.files import (
-    fsync_directory,
-    lock,
-    replace_durably,
-    replace_link,
-    shared,
-    unused_name,
-    write_durably,
-    writing,
-)
+from tidewheel.modelstore.files import lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
 
 ROOT_FAMILY = "hmm"  #: the family behind <models>/current
@@ -89,7 +81,7 @@ class ModelStore:
             held = _Held(lock(directory, fcntl.LOCK_SH))
             try:
                 for name, content in files.items():
-                    write_durably(directory / name, content)
+                    write_durably(directory / name, content, mode=0o444)
                 fsync_directory(directory)
             except BaseException:
                 held.release()
@@ -218,6 +210,22 @@ class ModelStore:
                 registry = self.models_dir / _REGISTRY
                 registry.mkdir(exist_ok=True)
                 replace_durably(registry / f"{path_part(family)}.json", canonical(record))
+
+    @contextmanager
+    def alone(self, family: str) -> Iterator[None]:
+        """Let one process at a time decide where the family's `current` points.
+
+        Raises:
+            BadSetting: the models directory is read-only.
+        """
+        family_dir = self._family_dir(family)
+        with writing(self.models_dir):
+            family_dir.mkdir(parents=True, exist_ok=True)
+        descriptor = lock(family_dir.resolve(), fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            os.close(descriptor)
 
     def registry(self, family: str) -> dict[str, Any] | None:
         """What the registry file says was promoted last; None before the first promotion."""

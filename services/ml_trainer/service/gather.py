@@ -7,7 +7,6 @@ from typing import Any
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
-from tidewheel.ledger.archive import Archive
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import SealedFile
 
@@ -47,12 +46,12 @@ class Window:
         return {"files": files, "new_bars": self.new_bars, "bars": self.total, "ranges": self.ranges()}
 
 
-def strict_window(archive: Archive, files: Sequence[SealedFile]) -> Window:
+def strict_window(ledger: Ledger, files: Sequence[SealedFile]) -> Window:
     """The bars of the claimed files as first sealed, and no other: each bar is trained at most once."""
     ordered = sorted(files, key=lambda file: (file.key, file.start))
     frames: dict[StreamKey, list[CandleFrame]] = {}
     for file in ordered:
-        frames.setdefault(file.key, []).append(archive.load(file.blob_path, file.digest))
+        frames.setdefault(file.key, []).append(ledger.bars.as_sealed(file))
     return _window(files, {key: CandleFrame.concat(parts, key.step) for key, parts in frames.items()})
 
 

@@ -1,10 +1,5 @@
 """The ledger's champion as a symlink: `current` follows the promotions."""
 
-import fcntl
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from tidewheel.contracts.errors import BadBundle, NotFound
 from tidewheel.contracts.times import iso
 from tidewheel.kit.logs import logger
@@ -31,16 +26,16 @@ class Projection:
         Raises:
             NotFound, BadBundle: the champion's bundle is missing or damaged; `current` stays.
         """
-        with self._alone(family):
-            promotion = self._last(family)
+        with self._store.alone(family):
+            promotion = self._ledger.versions.last_promotion(family)
             if promotion is not None and not self._settled(family, promotion):
                 self._point(family, promotion)
         return promotion.version if promotion else None
 
     def reconcile(self, family: str) -> str | None:
         """`follow`, but a link that a person moved to an intact version that may serve is taken for a rollback."""
-        with self._alone(family):
-            promotion = self._last(family)
+        with self._store.alone(family):
+            promotion = self._ledger.versions.last_promotion(family)
             if promotion is None or self._settled(family, promotion):
                 return promotion.version if promotion else None
             chosen = self._chosen_by_hand(family, promotion)
@@ -51,9 +46,6 @@ class Projection:
                 _log.warning("current_put_back", family=family, version=promotion.version)
             self._point(family, promotion)
             return promotion.version
-
-    def _last(self, family: str) -> Promotion | None:
-        return next(iter(sorted(self._ledger.versions.promotions(family), key=lambda one: -one.id)), None)
 
     def _point(self, family: str, promotion: Promotion) -> None:
         version = self._ledger.versions.get(family, promotion.version)
@@ -99,14 +91,3 @@ class Projection:
 
     def _root(self, family: str) -> str | None:
         return self._store.root_repointed() if family == ROOT_FAMILY else None
-
-    @contextmanager
-    def _alone(self, family: str) -> Iterator[None]:
-        folder = self._store.path(family, "v1970-01-01-00000000").parent
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)

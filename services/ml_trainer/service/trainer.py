@@ -19,7 +19,6 @@ from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.gate import Gate
 from tidewheel.gates.splits import Split, split
 from tidewheel.kit.logs import logger
-from tidewheel.ledger.archive import Archive
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
 from tidewheel.ledger.run_lease import RunLease
@@ -133,7 +132,7 @@ class Trainer:
         settings = self._settings
         files = lease.claim_files(timeframe=settings.timeframe, strict=settings.exactly_once)
         if settings.exactly_once:
-            window = strict_window(Archive(settings.data_dir), files)
+            window = strict_window(self._ledger, files)
         else:
             window = sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
         lease.counts(len(window.files), window.new_bars, window.total)

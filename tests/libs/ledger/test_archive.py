@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tidewheel.contracts.errors import BadCandles, NotFound, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.features.frames import CandleFrame
-from tidewheel.ledger.archive import Archive, content_digest, csv_text, parquet_bytes, read_parquet
+from tidewheel.ledger.archive import Archive
+from tidewheel.ledger.formats import content_digest, csv_text, parquet_bytes, read_parquet
 
 KEY = StreamKey("binance", "BTC/USDT", "1m")
 STEP = 60_000

@@ -23,7 +23,7 @@ from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY, MINUTE
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
-from tidewheel.ledger.archive import csv_text, read_parquet
+from tidewheel.ledger.formats import csv_text, read_parquet
 from tidewheel.ledger.open import Ledger
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.engine import SimulatedExchange

@@ -1,0 +1,53 @@
+"""Files that a crash leaves whole or not there at all."""
+
+import os
+import secrets
+from pathlib import Path
+
+
+def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Create `path`, write every byte and fsync it; its name is durable once its folder is synced.
+
+    A full disk can shorten a write without an error, so the loop goes on until all is out.
+    """
+    descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, mode)
+    try:
+        rest = memoryview(content)
+        while rest:
+            rest = rest[os.write(descriptor, rest) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def replace_durably(path: Path, content: bytes) -> None:
+    """Put `content` at `path` in one step: a reader sees the old file or the new one."""
+    fresh = unused_name(path)
+    try:
+        write_durably(fresh, content)
+        fresh.replace(path)
+    finally:
+        fresh.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+
+
+def unused_name(path: Path) -> Path:
+    """A hidden neighbour of `path` that nobody else uses."""
+    return path.with_name(f".{path.name}-{secrets.token_hex(6)}")
+
+
+def make_folders(folder: Path) -> None:
+    """Create `folder`; each created level is made durable in the one above it."""
+    missing = [level for level in (folder, *folder.parents) if not level.exists()]
+    for level in reversed(missing):
+        level.mkdir(exist_ok=True)
+        fsync_directory(level.parent)
+
+
+def fsync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
