@@ -18,7 +18,7 @@ $(VENV)/.stamp: pyproject.toml requirements.lock
 
 ## Use it
 .PHONY: run up clean-data
-run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (about a minute)
+run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (one to two minutes)
 	@$(BIN)/tidewheel demo
 
 up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)

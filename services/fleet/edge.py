@@ -162,7 +162,10 @@ class _Edge:
         role = role_for(scope["path"])
         if role is None:
             prefixes = sorted(route.prefix for route in ROUTES)
-            raise NotFound(f"no role answers this path; the routes begin with {', '.join(prefixes)}", routes=prefixes)
+            known = ", ".join(prefixes)
+            raise NotFound(
+                f"no role answers this path; the routes begin with {known}, and /docs tells them", routes=prefixes
+            )
         body = await _Body.begin(scope, receive)
         try:
             answer = await self._ask(role, scope, body)

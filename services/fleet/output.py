@@ -36,7 +36,7 @@ def table(rows: Sequence[Row], indent: str = "") -> str:
     header = [name.replace("_", " ") for name in rows[0]]
     body = [[_cell(value) for value in row.values()] for row in rows]
     widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
-    right = [all(isinstance(row[name], int | float | None) for row in rows) for name in rows[0]]
+    right = [all(_is_number(row[name]) for row in rows) for name in rows[0]]
     return "\n".join(
         indent
         + "  ".join(
@@ -52,7 +52,13 @@ def moment(millis: UtcMillis | None) -> str | None:
     return None if millis is None else iso(millis)
 
 
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float | None) and not isinstance(value, bool)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "-"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     return f"{value:.4f}" if isinstance(value, float) else str(value)

@@ -174,8 +174,8 @@ def print_report(report: Report, seconds: float) -> None:
         grid.add_row(f"run {judged.run}", f"{judged.state} {judged.version or ''}\n{step}{judged.reason or ''}")
     for flip in report.flips:
         grid.add_row(f"{flip.action}", _flip_text(flip))
-    if report.requests:
-        speed = f"median {report.median_ms} ms, p99 {report.p99_ms} ms"
+    if report.median_ms is not None and report.p99_ms is not None:
+        speed = f"median {report.median_ms:.1f} ms, p99 {report.p99_ms:.1f} ms"
         grid.add_row("requests", f"{report.requests:,}, {report.failed_requests} failed; {speed}")
     grid.add_row("Flower saw", ", ".join(f"{count} x {name}" for name, count in report.tasks.items()) or "no task")
     sizes = sorted(report.memory_mib.items(), key=lambda item: -item[1])

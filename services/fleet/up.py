@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from services.fleet.fleet import POSTGRES, VALKEY, Fleet, Plan
+from services.fleet.flower import FlowerSettings
 from services.fleet.home import wants_postgres
 from services.fleet.ports import free_ports
 from services.fleet.simulator import clock, turn_clock
@@ -44,7 +45,9 @@ def up(*, simulate: bool, with_postgres: bool, port_base: int | None, say: Calla
             if simulate:
                 resume_clock(plan, say)
                 say(f"for the other commands: export TIDEWHEEL_HOME={plan.home}")
-            say(f"The fleet is up: open {plan.url(Role.EDGE)}/docs (Flower: {plan.url(Role.FLOWER)}). Ctrl-C stops it.")
+            say(f"API pages: {plan.url(Role.EDGE)}/docs")
+            say(f"Celery's dashboard: {plan.url(Role.FLOWER)} ({_flower_account()})")
+            say("The fleet is up; Ctrl-C stops it.")
             _watch(supervisor, plan if simulate else None)
     except KeyboardInterrupt:
         say("stopped; the next `tidewheel up` goes on from here")
@@ -75,6 +78,11 @@ def plan_of(settings: Settings, *, simulate: bool, with_postgres: bool, port_bas
         simulator=("--speed", str(_SIM_SPEED)) if simulate else None,
         settings=_defaults(settings),
     )
+
+
+def _flower_account() -> str:
+    given = load(FlowerSettings).flower_basic_auth
+    return "user and password: tidewheel" if given is None else "the account of FLOWER_BASIC_AUTH"
 
 
 def _defaults(settings: Settings) -> dict[str, str]:

@@ -22,7 +22,16 @@ def settings(role: str | None, as_json: bool) -> None:
     if as_json:
         print_json(values)
     else:
-        click.echo(table([{"variable": name, "value": value} for name, value in sorted(values.items())]))
+        click.echo(table([{"variable": name, "value": _written(value)} for name, value in sorted(values.items())]))
+
+
+def _written(value: object) -> str | None:
+    """A value as .env would hold it."""
+    if isinstance(value, list):
+        return ",".join(map(str, value)) or None
+    if isinstance(value, bool):
+        return str(value).lower()
+    return None if value is None else str(value)
 
 
 @click.command()
@@ -34,10 +43,13 @@ def openapi(role: str, as_json: bool) -> None:
     It opens the ledger as the role does. The running fleet's merged document is at /openapi.json of the edge.
     """
     from services.fleet.roles import build
+    from tidewheel.kit.logs import configure
     from tidewheel.kit.settings import load
     from tidewheel.kit.web import create_app
 
-    service = build(Role(role), load(settings_type(Role(role))))
+    settings = load(settings_type(Role(role)))
+    configure(settings, role)  # events go to standard error: standard output is the document
+    service = build(Role(role), settings)
     try:
         print_json(create_app(service).openapi())
     finally:
