@@ -5,6 +5,7 @@ from tidewheel.contracts.roles import Role
 from tidewheel.features.returns import regime_signature
 from tidewheel.gates.gate import Gate
 from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
+from tidewheel.kit.loops import Repeating
 from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
 from tidewheel.modelstore.steps import Canary, Digest
@@ -16,7 +17,7 @@ def build(settings: TrainerSettings) -> Service:
     import httpx
 
     from services.ml_trainer.api import predict_router, router
-    from services.ml_trainer.service.gauges import ClaimGauges
+    from services.ml_trainer.service.gauges import COUNT_SECONDS, count_claims
     from services.ml_trainer.service.promotions import Promotions
     from services.ml_trainer.service.runs import Runs
 
@@ -29,7 +30,7 @@ def build(settings: TrainerSettings) -> Service:
         settings=settings,
         routers=[router(runs, promotions, settings.train_wait_seconds), predict_router(predictor)],
         pings=[ledger.ping],
-        loops=[ClaimGauges(ledger, settings.train_consumer)],
+        loops=[Repeating("claim-gauges", COUNT_SECONDS, lambda: count_claims(ledger, settings.train_consumer))],
         keys=ledger.keys,
         close=[ledger.close, predictor.close],
     )

@@ -1,10 +1,11 @@
 """Where the predictor's parts meet."""
 
 from services.predictor.api import router
-from services.predictor.service import Heartbeat, Listener, Nowcasts, Predictor, Repeating, load_warm
+from services.predictor.service import Heartbeat, Listener, Nowcasts, Predictor, load_warm
 from services.predictor.settings import PredictorSettings
 from tidewheel.contracts.roles import Role
 from tidewheel.kit.bus import Bus
+from tidewheel.kit.loops import Repeating
 from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
 from tidewheel.modelstore.live import LiveModel
