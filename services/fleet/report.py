@@ -14,11 +14,11 @@ from services.fleet.fleet import Plan
 from services.fleet.memory import proportional_bytes
 from services.fleet.supervisor import Supervisor
 from tidewheel.contracts.errors import Unavailable
+from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.ledger.open import Ledger, open_ledger
 
-FAMILY = CONSUMER = "hmm"
 _SECOND = 1_000
 _MIB = 2**20
 
@@ -78,7 +78,7 @@ def collect(plan: Plan, supervisor: Supervisor, load_file: Path) -> Report:
         return Report(
             bars={str(each.key): each.sealed_bars + each.tail_bars for each in ledger.streams.all()},
             files=len(ledger.bars.files()),
-            claims={state.value: count for state, count in ledger.claims.states(CONSUMER).items() if count},
+            claims={state.value: count for state, count in ledger.claims.states(FAMILY).items() if count},
             verdicts=_verdicts(ledger),
             flips=_flips(ledger, requests),
             requests=len(requests),

@@ -8,10 +8,10 @@ from services.fleet.output import moment, table
 from services.fleet.processes import same_process
 from services.fleet.supervisor import read_state
 from tidewheel.contracts.errors import SchemaMismatch, Unavailable
+from tidewheel.contracts.keys import FAMILY
 from tidewheel.kit.settings import Settings
 from tidewheel.ledger.open import Ledger, open_ledger
 
-FAMILY = CONSUMER = "hmm"
 _MIB = 2**20
 _RUNS = 5
 
@@ -63,7 +63,7 @@ def _ledger(ledger: Ledger) -> dict[str, Any]:
             }
             for stream in ledger.streams.all()
         ],
-        "claims": {state.value: count for state, count in ledger.claims.states(CONSUMER).items()},
+        "claims": {state.value: count for state, count in ledger.claims.states(FAMILY).items()},
         "runs": [
             {
                 "run": run.id,

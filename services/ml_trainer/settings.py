@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import AliasChoices, Field
 
+from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.kit.settings import HttpAddress, Settings
 
@@ -19,7 +20,7 @@ class TrainerSettings(Settings):
         description="Length of a bar: 1m, 5m, 1h. The regime model pools all streams of it.",
     )
     train_consumer: str = Field(
-        "hmm",
+        FAMILY,
         pattern=r"[a-z0-9_-]{1,40}",
         description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",
     )

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import Role
 from tidewheel.kit.settings import Settings
 
@@ -14,7 +15,7 @@ class PredictorSettings(Settings):
     role: ClassVar[str] = Role.PREDICTOR
 
     family: str = Field(
-        "hmm",
+        FAMILY,
         validation_alias="TIDEWHEEL_SERVE_FAMILY",
         pattern=r"^hmm(-[a-z0-9-]+)?$",
         description="Family of regime models that /predict answers with; `hmm-strict` for the strict consumer's.",

@@ -1,4 +1,4 @@
-"""Names of streams, and the one function that turns a name into a path part."""
+"""Names of streams and models, and the one function that turns a name into a path part."""
 
 import re
 from dataclasses import dataclass
@@ -7,6 +7,7 @@ from urllib.parse import quote
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.times import step_millis
 
+FAMILY = "hmm"  #: of models, and the consumer that trains them, where nothing names another
 _EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_SYMBOL = 80
 

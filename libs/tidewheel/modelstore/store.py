@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from tidewheel.contracts.errors import BadBundle, BadInput, Conflict, NotFound
-from tidewheel.contracts.keys import path_part
+from tidewheel.contracts.keys import FAMILY, path_part
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.disk import fsync_directory, replace_durably, unused_name, write_durably
@@ -29,7 +29,7 @@ from tidewheel.modelstore.bundle import VERSION, BundleMeta, Manifest, OpenBundl
 from tidewheel.modelstore.files import lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
 
-ROOT_FAMILY = "hmm"  #: the family behind <models>/current
+ROOT_FAMILY = FAMILY  #: the family behind <models>/current
 _CURRENT, _REGISTRY, _STAGED = "current", "registry", ".staged"
 _SWEEP_AGE = 60.0  #: seconds in which a stager surely holds its lock
 

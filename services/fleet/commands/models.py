@@ -7,9 +7,10 @@ import click
 
 from services.fleet.commands.ledger import opened
 from services.fleet.output import json_option, moment, print_json, print_rows
+from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.verdicts import Verdict
 
-_family_option = click.option("--family", default="hmm", show_default=True, help="Model family.")
+_family_option = click.option("--family", default=FAMILY, show_default=True, help="Model family.")
 
 
 def _judgement(verdict: Verdict | None) -> str | None:

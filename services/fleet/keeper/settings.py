@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from services.fleet.keeper.crons import check_cron
 from services.ingester.settings import IngesterSettings
+from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import Role
 
 Cron = Annotated[str, AfterValidator(check_cron)]
@@ -19,7 +20,7 @@ class KeeperSettings(IngesterSettings):
     ingest_cron: Cron = Field("* * * * *", description="When every stream is fetched: five cron fields in UTC, or off.")
     retrain_cron: Cron = Field("0 */6 * * *", description="When a retrain starts: five cron fields in UTC, or off.")
     train_consumer: str = Field(
-        "hmm",
+        FAMILY,
         pattern=r"[a-z0-9_-]{1,40}",
         description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",
     )
