@@ -1,15 +1,10 @@
 """What the ingester's API answers."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import UtcMillis
-
-
-class Answer(BaseModel):
-    """Base of all answers."""
-
-    model_config = ConfigDict(frozen=True)
+from tidewheel.kit.schemas import Answer
 
 
 class StreamError(Answer):

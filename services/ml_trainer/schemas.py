@@ -2,17 +2,12 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from tidewheel.contracts.states import Origin, RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
-
-
-class Answer(BaseModel):
-    """Base of all answers."""
-
-    model_config = ConfigDict(frozen=True, from_attributes=True, protected_namespaces=())
+from tidewheel.kit.schemas import Answer
 
 
 class RunMetadata(Answer):

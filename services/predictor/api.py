@@ -12,7 +12,8 @@ from services.predictor.schemas import ModelAnswer, PredictRequest, RegimeAnswer
 from services.predictor.service import LiveRegime, Predictor, Serving
 from tidewheel.contracts.states import Scope as KeyScope
 from tidewheel.kit.auth import require
-from tidewheel.kit.web import Json, problem
+from tidewheel.kit.problems import problem
+from tidewheel.kit.web import Json
 
 VERSION_HEADER = "X-Model-Version"
 _SERVING = "tidewheel.serving"

@@ -2,21 +2,21 @@
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
+
+from tidewheel.kit.schemas import Answer, RequestBody
 
 MAX_POINTS = 100_000  #: log returns or bars in one request
-Bar = tuple[int, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat, FiniteFloat]
+Bar = tuple[int, float, float, float, float, float]
 _EXAMPLE: list[JsonValue] = [round(0.0004 * ((step * 7919) % 11 - 5), 6) for step in range(40)]
 
 
-class PredictRequest(BaseModel):
+class PredictRequest(RequestBody):
     """Exactly one of `logret`, `bars`, `stream`."""
 
-    model_config = ConfigDict(
-        extra="forbid", json_schema_extra={"examples": [{"logret": _EXAMPLE}, {"stream": "binance:BTC/USDT:1m"}]}
-    )
+    model_config = ConfigDict(json_schema_extra={"examples": [{"logret": _EXAMPLE}, {"stream": "binance:BTC/USDT:1m"}]})
 
-    logret: list[Annotated[FiniteFloat, Field(ge=-20, le=20)]] | None = Field(
+    logret: list[Annotated[float, Field(ge=-20, le=20)]] | None = Field(
         None, max_length=MAX_POINTS, description="Contiguous log returns, oldest first; 30 or more."
     )
     bars: list[Bar] | None = Field(
@@ -41,7 +41,7 @@ class PredictRequest(BaseModel):
         return self
 
 
-class RegimeAnswer(BaseModel):
+class RegimeAnswer(Answer):
     """The regime at the last bar."""
 
     probs: dict[str, float] = Field(examples=[{"bull": 0.1, "bear": 0.2, "chop": 0.7}])
@@ -53,7 +53,7 @@ class RegimeAnswer(BaseModel):
     model_version: str = Field(examples=["v2026-11-20-1a2b3c4d"])
 
 
-class ModelAnswer(BaseModel):
+class ModelAnswer(Answer):
     """What this replica serves."""
 
     id: str = Field(description="This replica.")

@@ -23,8 +23,6 @@ from tidewheel.kit.metrics import PART_UP, exposition
 from tidewheel.kit.problems import Problem, error_response, http_problem, problem, problem_response
 from tidewheel.kit.service import Service
 
-__all__ = ["Json", "create_app", "problem"]
-
 _PING_SECONDS = 5.0
 _HTTP_DETAILS = {
     404: "no route answers this path; /docs lists them",

@@ -10,10 +10,11 @@ from starlette.testclient import TestClient
 from tidewheel.contracts.errors import Conflict, Overloaded, Unavailable
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import Actor, open_routes, require
+from tidewheel.kit.problems import problem
 from tidewheel.kit.schemas import RequestBody
 from tidewheel.kit.service import Service
 from tidewheel.kit.settings import Settings, load
-from tidewheel.kit.web import create_app, problem
+from tidewheel.kit.web import create_app
 
 
 class Order(RequestBody):
