@@ -67,18 +67,33 @@ def cli() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line; an error of ours is one sentence on standard error and exit status 1."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    try:
-        cli(given, prog_name="tidewheel")
-    except TidewheelError as error:
-        if "--json" in given:
-            import json
+    """Run the command line.
 
-            click.echo(json.dumps({"code": error.code, "detail": error.detail, **error.extra}), err=True)
+    An error of ours is one sentence on standard error and exit status 1; a wrong option is click's own message and
+    status 2. With `--json` either is a JSON document on standard output, where the answer would be.
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    as_json = "--json" in given
+    try:
+        # Standing alone, click would tell a wrong option to people only.
+        sys.exit(cli(given, prog_name="tidewheel", standalone_mode=not as_json))
+    except TidewheelError as error:
+        if as_json:
+            _tell_json({"code": error.code, "detail": error.detail, **error.extra})
         else:
             click.echo(f"tidewheel: {error.detail}", err=True)
         sys.exit(1)
+    except click.ClickException as error:
+        _tell_json({"code": "usage", "detail": error.format_message()})
+        sys.exit(error.exit_code)
+    except click.Abort:
+        sys.exit(1)
+
+
+def _tell_json(answer: Mapping[str, Any]) -> None:
+    import json
+
+    click.echo(json.dumps(answer))
 
 
 if __name__ == "__main__":

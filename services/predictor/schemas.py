@@ -7,7 +7,8 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 from tidewheel.kit.schemas import Answer, RequestBody
 
 MAX_POINTS = 100_000  #: log returns or bars in one request
-Bar = tuple[int, float, float, float, float, float]
+Number = Annotated[float, Field(strict=True)]  #: neither "0.1" nor true
+Bar = tuple[int, Number, Number, Number, Number, Number]
 _EXAMPLE: list[JsonValue] = [round(0.0004 * ((step * 7919) % 11 - 5), 6) for step in range(40)]
 
 
@@ -16,7 +17,7 @@ class PredictRequest(RequestBody):
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"logret": _EXAMPLE}, {"stream": "binance:BTC/USDT:1m"}]})
 
-    logret: list[Annotated[float, Field(ge=-20, le=20)]] | None = Field(
+    logret: list[Annotated[Number, Field(ge=-20, le=20)]] | None = Field(
         None, max_length=MAX_POINTS, description="Contiguous log returns, oldest first; 30 or more."
     )
     bars: list[Bar] | None = Field(

@@ -11,6 +11,8 @@ UtcMillis: TypeAlias = int  #: milliseconds since 1970-01-01T00:00Z
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+EARLIEST: UtcMillis = -62_135_596_800_000  #: 0001-01-01T00:00Z; a calendar's years are 1 to 9999
+LATEST: UtcMillis = 253_402_300_799_999  #: the last millisecond of the year 9999
 _UNITS = {"s": 1_000, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}
 
 
@@ -30,13 +32,18 @@ def parse_time(text: str) -> UtcMillis:
     """Epoch milliseconds, or ISO-8601 (UTC unless it names an offset), as UTC milliseconds.
 
     Raises:
-        BadInput: `text` is neither.
+        BadInput: `text` is neither, or not of the years 1 to 9999.
     """
     cleaned = text.strip()
-    if re.fullmatch(r"-?[0-9]{1,15}", cleaned):
-        return int(cleaned)
+    found = int(cleaned) if re.fullmatch(r"-?[0-9]{1,20}", cleaned) else _from_iso(cleaned)
+    if not EARLIEST <= found <= LATEST:
+        raise BadInput(f"time {text!r} is not of the years 1 to 9999; epoch times are written in milliseconds")
+    return found
+
+
+def _from_iso(text: str) -> UtcMillis:
     try:
-        moment = datetime.fromisoformat(cleaned)
+        moment = datetime.fromisoformat(text)
     except ValueError:
         raise BadInput(
             f"time {text!r} is neither epoch milliseconds nor ISO-8601; write 1511740800000 or 2017-11-27T00:00Z"

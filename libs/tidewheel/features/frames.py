@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidewheel.contracts.errors import BadCandles
-from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.contracts.times import LATEST, UtcMillis, iso
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
@@ -52,6 +52,9 @@ class CandleFrame:
         `available_at` (shape [n], in the rows' order) defaults to each bar's close time.
         """
         table = np.array([tuple(row) for row in rows], dtype=np.float64).reshape(-1, 6)
+        odd = ~((table[:, 0] >= 0) & (table[:, 0] <= LATEST))  # NaN is neither
+        if odd.any():
+            raise BadCandles(f"the candle of {table[odd, 0][0]:g} cannot be used: that is no UTC time in milliseconds")
         order = np.argsort(table[:, 0], kind="stable")
         table = table[order]
         times = table[:, 0].astype(np.int64)

@@ -14,6 +14,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import (
     ArgumentError,
     DatabaseError,
+    DataError,
     InterfaceError,
     OperationalError,
     StatementError,
@@ -100,6 +101,8 @@ class Database:
     def _translated(self) -> Iterator[None]:
         try:
             yield
+        except (OverflowError, DataError) as error:  # SQLite's driver has the one for a number, Postgres the other
+            raise BadInput(f"a value is none that the ledger can hold: {_first_line(error)}; send another") from None
         except (OperationalError, InterfaceError) as error:
             raise Unavailable(f"the ledger at {self} cannot be used now: {_first_line(error.orig)}") from error
         except StatementError as error:

@@ -178,9 +178,9 @@ class Runs:
 
 
 def _in_the_way(connection: Connection, consumer: str, schedule_key: str | None) -> Run | None:
-    scheduled = runs.c.schedule_key == schedule_key
     active = (runs.c.consumer == consumer) & runs.c.state.in_(_ACTIVE)
-    for reason in (scheduled, active):
+    # A run asked for by hand has no key, and SQL would find every other one that has none.
+    for reason in [active] if schedule_key is None else [runs.c.schedule_key == schedule_key, active]:
         row = connection.execute(select_runs().where(reason)).one_or_none()
         if row is not None:
             return to_run(row)

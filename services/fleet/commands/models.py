@@ -78,7 +78,7 @@ def rollback(family: str, to: str | None, reason: str, as_json: bool) -> None:
 
 @click.command()
 @click.argument("run_id", type=int, required=False)
-@click.option("--limit", default=20, show_default=True, help="How many, newest first.")
+@click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True, help="How many, newest first.")
 @json_option
 def runs(run_id: int | None, limit: int, as_json: bool) -> None:
     """List training runs, or show run RUN_ID with its verdict."""

@@ -64,6 +64,11 @@ def test_either_name_alone_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     [
         ("BATCH_LIMIT", "many", "BATCH_LIMIT=many cannot be used"),
         ("BATCH_LIMIT", "0", "BATCH_LIMIT=0 cannot be used"),
+        (
+            "START_TS",
+            "999999999999999",
+            "START_TS=999999999999999 cannot be used: time '999999999999999' is not of the years",
+        ),
         ("START_TS", "yesterday", "START_TS=yesterday cannot be used: time 'yesterday' is neither"),
         ("AUTH_MODE", "none", "AUTH_MODE=none cannot be used"),
         ("LEDGER_DB", "mysql://u:hunter2@h/d", "LEDGER_DB=mysql://u:***@h/d cannot be used: mysql"),

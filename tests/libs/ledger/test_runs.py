@@ -53,6 +53,13 @@ class TestStart:
         assert ledger.runs.start_or_join("hmm-strict", "hmm-strict", "api")[1] is False
         assert len(ledger.outbox.pending()) == 2
 
+    def test_a_start_joins_the_active_run_and_no_older_one(self, ledger: Ledger) -> None:
+        """Finished runs that were asked for by hand do not stand in a later start's way."""
+        for _ in range(2):
+            started(ledger).finish(RunState.SKIPPED, "no_new_data")
+        active, _ = ledger.runs.start_or_join("hmm", "hmm", "api")
+        assert ledger.runs.start_or_join("hmm", "hmm", "api") == (active, True)
+
     def test_tick_makes_one_run_ever(self, ledger: Ledger) -> None:
         """A schedule key returns its run even after that is final."""
         run, _ = ledger.runs.start_or_join("hmm", "hmm", "cron", schedule_key="retrain:1")
@@ -71,6 +78,11 @@ class TestStart:
         for ask in (ledger.runs.get, lambda id: ledger.runs.lease(id, "w", TTL), lambda id: ledger.runs.cancel(id, "")):
             with pytest.raises(NotFound, match="there is no run 99"):
                 ask(99)
+
+    def test_an_id_that_no_run_can_have(self, ledger: Ledger) -> None:
+        """A number beyond what the database can hold is the caller's mistake on both dialects."""
+        with pytest.raises(BadInput, match="ledger can hold"):
+            ledger.runs.get(2**63)
 
     def test_list_newest_first(self, ledger: Ledger) -> None:
         """Runs are listed newest first, and by consumer."""

@@ -60,7 +60,20 @@ def test_an_error_is_one_sentence_and_status_one(
     assert "AUTH_MODE=sometimes" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["ledger", "migrate", "--json"])
-    assert json.loads(capsys.readouterr().err)["code"] == "bad_setting"
+    told = capsys.readouterr()
+    assert json.loads(told.out)["code"] == "bad_setting"
+    assert told.err == ""
+
+
+@pytest.mark.parametrize("given", [["runs", "--limit", "-1"], ["keys", "create"], ["promote"], ["no-such-command"]])
+def test_a_wrong_option_is_json_too(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """With `--json` a program finds one JSON document on standard output also when it called wrongly."""
+    with pytest.raises(SystemExit) as ended:
+        main([*given, "--json"])
+    told = capsys.readouterr()
+    assert ended.value.code == 2
+    assert json.loads(told.out)["code"] == "usage"
+    assert told.err == ""
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -126,6 +126,8 @@ def test_too_few_points_say_how_many_are_needed(version: str, ledger: Ledger, cl
         ('{"logret": [0.1], "horizon": 3}', "bad_input", "horizon"),
         ('{"logret": [1e300]}', "bad_input", "20"),
         ('{"logret": "abc"}', "bad_input", "list"),
+        ('{"logret": ["0.1"]}', "bad_input", "logret.0"),
+        ('{"logret": [true]}', "bad_input", "logret.0"),
         ('{"bars": [[1, 2, 3]]}', "bad_input", "bars"),
         ('{"model_name": "baseline"}', "registry_not_served", "model_name"),
         ('{"stream": "binance:BTC/USDT:1m", "save_to_db": false}', "registry_not_served", "save_to_db"),
@@ -159,7 +161,16 @@ def test_bad_bars(version: str, client: TestClient) -> None:
     unaligned = [[row[0] + 1, *row[1:]] for row in rows]
     leap = [*rows[:-1], [rows[-1][0], 1e-300, 1e300, 1e-300, 1e300, 1.0]]
     low = [*rows[:-1], [rows[-1][0], 1.0, 0.5, 0.1, 1.0, 1.0]]
-    for wrong, says in ((unaligned, "multiple"), (leap, "e^20"), (low, "highest"), (rows + rows[-1:], "repeats")):
+    beyond = [[10**30, *row[1:]] for row in rows]
+    before = [[row[0] - 10**16, *row[1:]] for row in rows]
+    times = ((beyond, "1e+30"), (before, "no UTC time"))
+    for wrong, says in (
+        *times,
+        (unaligned, "multiple"),
+        (leap, "e^20"),
+        (low, "highest"),
+        (rows + rows[-1:], "repeats"),
+    ):
         answer = client.post("/predict", json={"bars": wrong})
         assert answer.status_code == 422
         assert says in answer.json()["detail"]

@@ -32,6 +32,8 @@ def replayed(files: tuple[str, ...]) -> Scenario:
         BadInput: a file cannot be read as candles, or its symbol cannot be told.
         BadCandles: a bar cannot be.
     """
+    if not files:
+        raise BadInput("no file of recorded candles is named; write FILE[,FILE], feather, parquet or csv")
     series = tuple(_read(file) for file in files)
     start = min(int(one.frame.open_time[0]) for one in series)
     end = max(int(one.frame.open_time[-1]) + one.frame.step for one in series)

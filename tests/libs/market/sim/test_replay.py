@@ -87,6 +87,12 @@ def test_what_is_no_file_of_candles_is_said(tmp_path: Path, name: str, content: 
         replayed((str(file),))
 
 
+def test_no_file_at_all_is_said() -> None:
+    """An empty list of files is the caller's mistake, not an empty market."""
+    with pytest.raises(BadInput, match="no file"):
+        replayed(())
+
+
 def test_an_absent_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"ETH_BTC-5m\.csv cannot be read"):
         replayed((str(tmp_path / "ETH_BTC-5m.csv"),))
