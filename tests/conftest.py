@@ -16,6 +16,15 @@ DIALECTS = ("sqlite", "postgresql")
 _TEMPLATE = "tidewheel_template"
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _away_from_dotenv(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Work in an empty folder, for the .env of a checkout is its owner's fleet's; children still find `tests`."""
+    with pytest.MonkeyPatch.context() as session:
+        session.chdir(tmp_path_factory.mktemp("cwd"))
+        session.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+        yield
+
+
 @pytest.fixture(scope="session")
 def postgres_server() -> Iterator[PostgresServer]:
     """One Postgres for the session, or for each xdist worker."""

@@ -132,9 +132,7 @@ except Unavailable as error:
 
 def test_full_disk_leaves_nothing(tmp_path: Path) -> None:
     """When a write ends short, the caller hears why and no file, not even a temporary one, stays."""
-    done = subprocess.run(
-        [sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True, cwd=Path.cwd()
-    )
+    done = subprocess.run([sys.executable, "-c", FULL_DISK, str(tmp_path)], capture_output=True, text=True, check=True)
 
     assert "cannot be written" in done.stdout
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
