@@ -23,12 +23,13 @@ def build(settings: KeeperSettings) -> Service:
     """One keeper; the one that holds the lease leads."""
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     store, sender, bus = ModelStore(settings.models_dir), Sender(settings.redis_url), Bus(settings.redis_url)
+    projection = Projection(ledger, store)
     duties = [
-        Duty(name="relay_outbox", every=0.25, act=OutboxRelay(ledger, sender, bus)),
+        Duty(name="relay_outbox", every=0.25, act=OutboxRelay(ledger, sender, bus, projection.follow)),
         Duty(name="hint_stale_runs", every=1.0, act=StaleRuns(ledger, sender, settings.hint_seconds)),
         Duty(name="ingest_cron", every=1.0, act=ingest_row(sender, settings)),
         Duty(name="retrain_cron", every=1.0, act=retrain_row(ledger, settings)),
-        Duty(name="project_current", every=2.0, act=projections(ledger, Projection(ledger, store))),
+        Duty(name="project_current", every=2.0, act=projections(ledger, projection)),
         Duty(name="prune_refused", every=60.0, act=Retention(ledger, store, settings.keep_refused)),
     ]
     keeper = Keeper(ledger.leases, settings.instance, settings.lease_seconds, duties)

@@ -1,11 +1,13 @@
 """Sending what the ledger has decided: the outbox after its commit, and hints that nobody followed."""
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 from pydantic import ValidationError
 
-from tidewheel.contracts.messages import Message, TrainRun, message_type
+from tidewheel.contracts.errors import BadBundle, NotFound
+from tidewheel.contracts.messages import Channels, Message, TrainRun, message_type
 from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.logs import logger
@@ -13,6 +15,7 @@ from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Event
 
 BUS_PREFIX = "bus:"
+_FLIPS = Channels.models("")
 _log = logger(__name__)
 
 
@@ -31,10 +34,14 @@ class Publishes(Protocol):
 
 
 class OutboxRelay:
-    """Sends outbox events in order. A broker that is away only delays them: what was not sent stays pending."""
+    """Sends outbox events in order. A broker that is away only delays them: what was not sent stays pending.
 
-    def __init__(self, ledger: Ledger, sender: Sends, bus: Publishes) -> None:
-        self._ledger, self._sender, self._bus = ledger, sender, bus
+    `follow(family)` makes `current` follow the ledger. It is called before a flip is told: a reader that looked
+    sooner would still find the old version, and look again only at its next poll.
+    """
+
+    def __init__(self, ledger: Ledger, sender: Sends, bus: Publishes, follow: Callable[[str], object]) -> None:
+        self._ledger, self._sender, self._bus, self._follow = ledger, sender, bus, follow
 
     def __call__(self) -> None:
         """Send what is pending.
@@ -53,7 +60,10 @@ class OutboxRelay:
 
     def _send(self, event: Event) -> None:
         if event.topic.startswith(BUS_PREFIX):
-            self._bus.publish(event.topic.removeprefix(BUS_PREFIX), dict(event.payload))
+            channel = event.topic.removeprefix(BUS_PREFIX)
+            if channel.startswith(_FLIPS):
+                self._show(channel.removeprefix(_FLIPS))
+            self._bus.publish(channel, dict(event.payload))
             return
         try:
             message = message_type(event.topic).model_validate(event.payload)
@@ -62,6 +72,13 @@ class OutboxRelay:
             _log.error("outbox_event_dropped", event_id=event.id, topic=event.topic, error=str(error))
             return
         self._sender.send(message)
+
+    def _show(self, family: str) -> None:
+        try:
+            self._follow(family)
+        except (BadBundle, NotFound) as refused:
+            # The projection's own duty repeats it, and the hint behind it must not wait for a person.
+            _log.error("current_not_moved", family=family, detail=refused.detail)
 
 
 class StaleRuns:

@@ -26,6 +26,7 @@ class Sent:
         self.messages: list[Message] = []
         self.events: list[tuple[str, dict[str, object]]] = []
         self.away: Exception | None = None
+        self.on_publish: Callable[[], object] = lambda: None
 
     def send(self, message: Message) -> str:
         """Keep a message."""
@@ -37,6 +38,7 @@ class Sent:
         """Keep an event."""
         self._check()
         assert isinstance(payload, dict)
+        self.on_publish()
         self.events.append((channel, payload))
 
     def _check(self) -> None:

@@ -3,16 +3,18 @@
 import pytest
 
 from services.fleet.keeper.relay import OutboxRelay, StaleRuns
+from services.ml_trainer.service.projection import Projection
 from tests.services.fleet.keeper.conftest import Publish, Sent
-from tidewheel.contracts.errors import Unavailable
+from tidewheel.contracts.errors import BadBundle, Unavailable
 from tidewheel.contracts.messages import Channels, TrainRun
 from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.store import ModelStore
 
 
 def test_a_queued_run_is_hinted_at_once(ledger: Ledger, sent: Sent) -> None:
     """The outbox event of a new run becomes one message, however often the relay runs."""
     run, _ = ledger.runs.start_or_join("hmm", "hmm", "test")
-    relay = OutboxRelay(ledger, sent, sent)
+    relay = OutboxRelay(ledger, sent, sent, follow=str)
 
     relay()
     relay()
@@ -24,16 +26,43 @@ def test_a_promotion_is_told_on_the_bus(ledger: Ledger, sent: Sent, publish: Pub
     """Predictors hear of the new version."""
     version = publish()
 
-    OutboxRelay(ledger, sent, sent)()
+    OutboxRelay(ledger, sent, sent, follow=str)()
 
     assert [channel for channel, _ in sent.events] == [Channels.models("hmm")]
     assert sent.events[0][1]["version"] == version
 
 
+def test_current_moves_before_the_flip_is_told(ledger: Ledger, sent: Sent, publish: Publish, store: ModelStore) -> None:
+    """A reader that follows the hint at once finds the new version, even if its publisher died before the symlink."""
+    version = publish()
+    assert store.current("hmm") is None
+    seen: list[str | None] = []
+    sent.on_publish = lambda: seen.append(store.current("hmm"))
+
+    OutboxRelay(ledger, sent, sent, follow=Projection(ledger, store).follow)()
+
+    assert seen == [version]
+
+
+def test_a_damaged_champion_does_not_hold_up_the_outbox(ledger: Ledger, sent: Sent, publish: Publish) -> None:
+    """The flip is told although `current` could not follow; what lies behind it is sent."""
+    publish()
+    ledger.runs.start_or_join("other", "hmm", "test")
+
+    def follow(family: str) -> None:
+        raise BadBundle(f"{family} is damaged")
+
+    OutboxRelay(ledger, sent, sent, follow)()
+
+    assert len(sent.events) == 1
+    assert len(sent.messages) >= 1
+    assert ledger.outbox.pending() == []
+
+
 def test_an_absent_broker_only_delays(ledger: Ledger, sent: Sent) -> None:
     """What could not be sent is sent later."""
     ledger.runs.start_or_join("hmm", "hmm", "test")
-    relay = OutboxRelay(ledger, sent, sent)
+    relay = OutboxRelay(ledger, sent, sent, follow=str)
     sent.away = Unavailable("gone")
 
     with pytest.raises(Unavailable):
