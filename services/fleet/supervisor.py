@@ -193,9 +193,13 @@ class Supervisor:
 
 
 def interrupt_on_stop_signals() -> None:
-    """Make SIGTERM and SIGHUP mean what Ctrl-C means: KeyboardInterrupt, which unwinds to the end of all children."""
+    """Make SIGTERM and SIGHUP mean what Ctrl-C means: KeyboardInterrupt, which unwinds to the end of all children.
+
+    A signal that is ignored already stays so: nohup asks for that.
+    """
     for number in _STOP_SIGNALS:
-        signal.signal(number, _interrupt)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

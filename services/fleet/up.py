@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import NoReturn
 
 from services.fleet.fleet import POSTGRES, VALKEY, Fleet, Plan
-from services.fleet.flower import FlowerSettings
+from services.fleet.flower import FlowerSettings, account
 from services.fleet.home import wants_postgres
 from services.fleet.ports import free_ports
+from services.fleet.roles import READERS, settings_type
 from services.fleet.simulator import clock, turn_clock
 from services.fleet.supervisor import Supervisor, interrupt_on_stop_signals
 from services.ingester.settings import IngesterSettings
-from tidewheel.contracts.errors import Unavailable
+from tidewheel.contracts.errors import BadSetting, Unavailable
 from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.contracts.times import iso
-from tidewheel.kit.settings import Settings, load
+from tidewheel.kit.settings import Settings, is_loopback, load
 
 _WATCH_SECONDS = 0.25
 _CLOCK_SECONDS = 5.0
@@ -57,9 +58,10 @@ def plan_of(settings: Settings, *, simulate: bool, with_postgres: bool, port_bas
     """What `up` runs, as its options and the user's settings have it.
 
     Raises:
-        BadSetting: an option and a setting contradict each other.
+        BadSetting: an option and a setting contradict each other, or a role would refuse its settings.
     """
     given = settings.model_fields_set
+    _check(settings.auth_mode if "auth_mode" in given else "dev", settings.listen)
     home = settings.tidewheel_home / "sim" if simulate else settings.tidewheel_home
     ports: dict[str, int] = {role.value: port for role, port in PORTS.items()}
     if port_base is not None:
@@ -78,6 +80,18 @@ def plan_of(settings: Settings, *, simulate: bool, with_postgres: bool, port_bas
         simulator=("--speed", str(_SIM_SPEED)) if simulate else None,
         settings=_defaults(settings),
     )
+
+
+def _check(auth_mode: str, listen: str) -> None:
+    """Refuse before anything runs what a role would refuse, or leave open, once it is started."""
+    if auth_mode == "dev" and not is_loopback(listen):
+        raise BadSetting(
+            f"AUTH_MODE=dev opens every route, so `up` does not listen on {listen}; take BIND and TIDEWHEEL_LISTEN "
+            "back to 127.0.0.1, or set AUTH_MODE=keys and create keys with `tidewheel keys create`"
+        )
+    for role in READERS:
+        load(settings_type(role), auth_mode=auth_mode)
+    account(load(FlowerSettings, auth_mode=auth_mode))
 
 
 def _flower_account() -> str:

@@ -184,7 +184,9 @@ def load(kind: type[S], **overrides: Any) -> S:
     try:
         return kind(**overrides)
     except ValidationError as invalid:
-        problems = [_sentence(kind, error, overrides) for error in invalid.errors(include_url=False)]
+        # A default that could not be made for want of another setting is that setting's problem alone.
+        own = [error for error in invalid.errors(include_url=False) if error["type"] != "default_factory_not_called"]
+        problems = [_sentence(kind, error, overrides) for error in own]
         raise BadSetting("; ".join(dict.fromkeys(problems))) from None
 
 

@@ -104,10 +104,12 @@ class Database:
         except (OverflowError, DataError) as error:  # SQLite's driver has the one for a number, Postgres the other
             raise BadInput(f"a value is none that the ledger can hold: {_first_line(error)}; send another") from None
         except (OperationalError, InterfaceError) as error:
-            raise Unavailable(f"the ledger at {self} cannot be used now: {_first_line(error.orig)}") from error
+            raise Unavailable(
+                f"the ledger at {self} cannot be used now: {_first_line(error.orig)}; mend that, or correct LEDGER_DB"
+            ) from error
         except StatementError as error:
             if type(error) is DatabaseError:  # SQLite's word for a file that is damaged, or no database at all
-                raise Unavailable(f"the ledger at {self} cannot be read: {_first_line(error.orig)}") from error
+                raise Unavailable(f"the ledger at {self} cannot be read: {_first_line(error.orig)}; correct LEDGER_DB") from error
             if isinstance(error.orig, BadInput):
                 raise error.orig from None  # SQLAlchemy wraps what _dumps raises, on one of the dialects
             raise

@@ -76,11 +76,12 @@ def test_either_name_alone_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     ],
 )
 def test_bad_value_is_named(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str) -> None:
-    """The refusal names the variable and the value, and never a password."""
+    """The refusal names the variable and the value, no other variable, and never a password."""
     monkeypatch.setenv(variable, value)
     with pytest.raises(BadSetting) as refused:
         load(Desk)
     assert said in refused.value.detail
+    assert refused.value.detail.count("cannot be used") == 1
     assert "hunter2" not in refused.value.detail
 
 

@@ -12,6 +12,7 @@ from services.fleet.processes import Command
 from services.fleet.simulator import clock, turn_clock
 from services.fleet.supervisor import Supervisor
 from services.fleet.up import plan_of, resume_clock, save_clock
+from tidewheel.contracts.errors import BadSetting
 from tidewheel.contracts.roles import Role
 from tidewheel.kit.settings import Settings, load
 
@@ -44,7 +45,9 @@ def test_up_brings_its_own_servers_unless_others_are_named(bare: Path, monkeypat
     assert plan.settings == {"AUTH_MODE": "dev", "SYMBOLS": "BTC/USDT,ETH/USDT"}
     assert plan.url(Role.EDGE) == "http://127.0.0.1:8000"
 
-    (bare / ".env").write_text("REDIS_URL=redis://elsewhere:6379/1\nAUTH_MODE=keys\nBIND=0.0.0.0\nSYMBOL=solusdt\n")
+    (bare / ".env").write_text(
+        "REDIS_URL=redis://elsewhere:6379/1\nAUTH_MODE=keys\nFLOWER_BASIC_AUTH=a:b\nBIND=0.0.0.0\nSYMBOL=solusdt\n"
+    )
     plan = plan_of(load(Settings), simulate=False, with_postgres=True, port_base=9000)
     assert VALKEY not in plan.ports
     assert POSTGRES in plan.ports
@@ -52,6 +55,25 @@ def test_up_brings_its_own_servers_unless_others_are_named(bare: Path, monkeypat
     assert plan.settings == {}
     assert plan.url(Role.EDGE) == "http://127.0.0.1:9000"
     assert (plan.ports[Role.PREDICTOR], plan.ports[Role.FLOWER]) == (9004, 9009)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("TIDEWHEEL_LISTEN", "0.0.0.0"),
+        ("BIND", "192.0.2.1"),
+        ("INGEST_CRON", "61 * * * *"),
+        ("TRAIN_SEED", "-1"),
+        ("FLOWER_BASIC_AUTH", "nocolon"),
+    ],
+)
+def test_what_a_role_would_refuse_is_refused_first(
+    bare: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    """Nothing is started for a setting that a role cannot use, nor to serve open routes beyond this machine."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(BadSetting, match=name):
+        plan_of(load(Settings), simulate=False, with_postgres=False, port_base=None)
 
 
 def test_a_simulated_fleet_has_a_home_of_its_own(bare: Path) -> None:
