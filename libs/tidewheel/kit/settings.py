@@ -54,6 +54,12 @@ def _http_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _redis_address(value: str) -> str:
+    if urlsplit(value).scheme not in ("redis", "rediss"):
+        raise ValueError("write it as redis://host:6379/0, or rediss:// for TLS")
+    return value
+
+
 def _dsn(value: str) -> str:
     """A bare path means SQLite; `postgres://` is the older spelling of `postgresql://`."""
     scheme = urlsplit(value).scheme if "://" in value else ""
@@ -74,6 +80,8 @@ CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_comma_sep
 Moment = Annotated[int, BeforeValidator(_moment)]
 #: `http://host:port`, without a slash at its end
 HttpAddress = Annotated[str, AfterValidator(_http_address)]
+#: `redis://host:port/number`
+RedisAddress = Annotated[str, AfterValidator(_redis_address)]
 #: a SQLAlchemy address of the ledger
 Dsn = Annotated[str, AfterValidator(_dsn)]
 
@@ -122,7 +130,7 @@ class Settings(BaseSettings):
         validation_alias="TIDEWHEEL_LEDGER_PURPOSE",
         description="What the ledger is for: production or research. A role of the other purpose refuses to start.",
     )
-    redis_url: str = Field(
+    redis_url: RedisAddress = Field(
         "redis://127.0.0.1:6379/0", repr=False, description="Redis or Valkey: message broker and candle bus."
     )
     auth_mode: Literal["dev", "keys"] = Field(

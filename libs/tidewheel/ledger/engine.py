@@ -109,7 +109,9 @@ class Database:
             ) from error
         except StatementError as error:
             if type(error) is DatabaseError:  # SQLite's word for a file that is damaged, or no database at all
-                raise Unavailable(f"the ledger at {self} cannot be read: {_first_line(error.orig)}; correct LEDGER_DB") from error
+                raise Unavailable(
+                    f"the ledger at {self} cannot be read: {_first_line(error.orig)}; correct LEDGER_DB"
+                ) from error
             if isinstance(error.orig, BadInput):
                 raise error.orig from None  # SQLAlchemy wraps what _dumps raises, on one of the dialects
             raise

@@ -72,6 +72,7 @@ def test_either_name_alone_is_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
         ("START_TS", "yesterday", "START_TS=yesterday cannot be used: time 'yesterday' is neither"),
         ("AUTH_MODE", "none", "AUTH_MODE=none cannot be used"),
         ("LEDGER_DB", "mysql://u:hunter2@h/d", "LEDGER_DB=mysql://u:***@h/d cannot be used: mysql"),
+        ("REDIS_URL", "cache:6379", "REDIS_URL=cache:6379 cannot be used: write it as redis://"),
         ("TIDEWHEEL_LEDGER_PURPOSE", "play", "TIDEWHEEL_LEDGER_PURPOSE=play cannot be used"),
     ],
 )
