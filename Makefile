@@ -47,10 +47,10 @@ build:  ## Build the image
 	$(COMPOSE) build
 
 compose-up:  ## Start the serving stack
-	docker compose up -d
+	docker compose up -d --wait
 
 autotrain:  ## Start the serving and training stack
-	$(COMPOSE) up -d
+	$(COMPOSE) up -d --wait
 
 logs:  ## Follow the containers' logs
 	$(COMPOSE) logs -f
@@ -59,4 +59,4 @@ ps:  ## List the containers
 	$(COMPOSE) ps
 
 down:  ## Stop the containers; volumes stay
-	$(COMPOSE) down
+	$(COMPOSE) --profile sim down

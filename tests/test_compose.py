@@ -81,6 +81,16 @@ def test_research_never_mounts_production() -> None:
     assert {service["environment"]["LEDGER_DB"] for service in roles.values()} == {"/research/manifest.sqlite"}
 
 
+def test_research_runs_beside_production() -> None:
+    """Each role that production publishes is inside only, but for the edge, which has a port of its own."""
+    production = composed("compose.yml")["services"] | composed("compose.autotrain.yml")["services"]
+    research = composed("compose.backtest.yml")["services"]
+    published = {name: research[name].get("ports") for name, service in production.items() if "ports" in service}
+
+    assert published.pop("edge") == ["${BIND:-127.0.0.1}:9000:8000"]
+    assert all(ports == [] for ports in published.values())
+
+
 def test_every_variable_of_the_example_is_documented() -> None:
     """.env.example names only variables that docs/settings.md explains."""
     lines = [line.lstrip("# ") for line in (ROOT / ".env.example").read_text().splitlines()]

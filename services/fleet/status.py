@@ -101,7 +101,7 @@ def screen(told: dict[str, Any]) -> str:
         return "\n".join([*lines, f"Ledger: {told['ledger_error']}"])
     claims = ", ".join(f"{count} {state}" for state, count in told["claims"].items() if count) or "none"
     parts = [
-        ("Streams", told["streams"], "none yet: POST /ingest_once makes the first"),
+        ("Streams", told["streams"], "none yet: POST /ingest_once makes the first, or says what hinders it"),
         ("Runs", told["runs"], "none yet: POST /train makes the first"),
         ("Predictors", told["replicas"], "none alive"),
     ]
