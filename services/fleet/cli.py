@@ -6,7 +6,7 @@ A command's module is imported when that command runs, so `tidewheel --help` sta
 import importlib
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
@@ -69,8 +69,9 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line.
 
-    An error of ours is one sentence on standard error and exit status 1; a wrong option is click's own message and
-    status 2. With `--json` either is a JSON document on standard output, where the answer would be.
+    An error of ours, or a file that cannot be used, is one sentence on standard error and exit status 1; a wrong
+    option is click's own message and status 2. With `--json` either is a JSON document on standard output, where the
+    answer would be.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given
@@ -78,22 +79,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # Standing alone, click would tell a wrong option to people only.
         sys.exit(cli(given, prog_name="tidewheel", standalone_mode=not as_json))
     except TidewheelError as error:
-        if as_json:
-            _tell_json({"code": error.code, "detail": error.detail, **error.extra})
-        else:
-            click.echo(f"tidewheel: {error.detail}", err=True)
-        sys.exit(1)
+        _end({"code": error.code, "detail": error.detail, **error.extra}, as_json)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        detail = f"{error.filename} cannot be used: {error.strerror}; mend that, or name another place"
+        _end({"code": "unavailable", "detail": detail}, as_json)
     except click.ClickException as error:
-        _tell_json({"code": "usage", "detail": error.format_message()})
-        sys.exit(error.exit_code)
+        _end({"code": "usage", "detail": error.format_message()}, as_json, error.exit_code)
     except click.Abort:
         sys.exit(1)
 
 
-def _tell_json(answer: Mapping[str, Any]) -> None:
-    import json
+def _end(answer: Mapping[str, Any], as_json: bool, status: int = 1) -> NoReturn:
+    if as_json:
+        import json
 
-    click.echo(json.dumps(answer))
+        click.echo(json.dumps(answer))
+    else:
+        click.echo(f"tidewheel: {answer['detail']}", err=True)
+    sys.exit(status)
 
 
 if __name__ == "__main__":

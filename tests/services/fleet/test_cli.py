@@ -65,6 +65,21 @@ def test_an_error_is_one_sentence_and_status_one(
     assert told.err == ""
 
 
+@pytest.mark.parametrize("command", [["up"], ["ledger", "migrate"], ["demo"]])
+def test_a_home_that_cannot_be_used_is_one_sentence(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where TIDEWHEEL_HOME is no folder a command names it, without a traceback."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AUTH_MODE", raising=False)
+    (tmp_path / "home").write_text("not a folder")
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(tmp_path / "home"))
+    with pytest.raises(SystemExit) as ended:
+        main(command)
+    assert ended.value.code == 1
+    assert f"tidewheel: {tmp_path / 'home'}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("given", [["runs", "--limit", "-1"], ["keys", "create"], ["promote"], ["no-such-command"]])
 def test_a_wrong_option_is_json_too(given: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     """With `--json` a program finds one JSON document on standard output also when it called wrongly."""
