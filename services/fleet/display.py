@@ -78,7 +78,10 @@ class Bars:
         self._progress.update(self._task, completed=min(fraction, 0.99), text=text)
 
     def note(self, text: str) -> None:
-        self._progress.console.print(f"  [dim]{text}")
+        from rich.padding import Padding
+        from rich.text import Text
+
+        self._progress.console.print(Padding(Text(text, "dim"), (0, 0, 0, 2)))
 
 
 def display() -> Display:

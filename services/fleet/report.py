@@ -160,10 +160,11 @@ def _quantile(ordered: list[float], share: float) -> float | None:
 
 def print_report(report: Report, seconds: float) -> None:
     """The table at the end of a demo, for people."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table
 
-    grid = Table(title="The loop, once", show_header=False, title_justify="left", pad_edge=False)
+    grid = Table(title="The loop, once", show_header=False, title_justify="left", box=box.ROUNDED)
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column()
     grid.add_row("bars", f"{sum(report.bars.values()):,}: " + ", ".join(f"{k} {v:,}" for k, v in report.bars.items()))
