@@ -39,7 +39,15 @@ differ stop the start. `tidewheel settings` prints what is in force, secrets mas
 
 Written by `python -m services.fleet.reference`; a test holds it against the code.
 
-{settings_table(settings_classes())}"""
+{settings_table(settings_classes())}
+The compose files read three more, from `.env` or the shell:
+
+| variable | default | meaning |
+|---|---|---|
+| `POSTGRES_PASSWORD` | `tidewheel` | Password of the stack's Postgres, letters and digits; set before its start. |
+| `TIDEWHEEL_TAG` | `dev` | Tag of the image that is built and run. |
+| `TRADING_NETWORK` | `trading` | Name of the network, which other stacks may join. |
+"""
 
 
 def metrics_page() -> str:
