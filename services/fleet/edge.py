@@ -13,6 +13,8 @@ import aiohttp
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from yarl import URL
 
@@ -22,7 +24,7 @@ from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.contracts.routes import ROUTES, role_for
 from tidewheel.kit.envelope import Envelope
 from tidewheel.kit.logs import logger
-from tidewheel.kit.problems import error_response
+from tidewheel.kit.problems import error_response, http_problem
 from tidewheel.kit.settings import HttpAddress, Settings
 
 _HOP_BY_HOP = frozenset(
@@ -111,7 +113,7 @@ class _Edge:
         self._answer_seconds = settings.answer_seconds
         self._session: aiohttp.ClientSession | None = None
         pages = own_routes(settings, self._upstreams, self.session)
-        self._own = Starlette(routes=pages, lifespan=self._lifespan)
+        self._own = Starlette(routes=pages, lifespan=self._lifespan, exception_handlers={HTTPException: _refused})
         self._own_prefixes = tuple(str(getattr(page, "path", "")) for page in pages)
 
     def session(self) -> aiohttp.ClientSession:
@@ -214,6 +216,13 @@ class _Edge:
                     role=role.value,
                 ) from None
         raise AssertionError("the second attempt returns or raises")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    """A page of our own that is not there, or not to be asked so, as a problem."""
+    if not isinstance(error, HTTPException):
+        raise error
+    return http_problem(error.status_code, str(error.detail), error.headers)
 
 
 class _Body:

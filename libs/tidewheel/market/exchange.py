@@ -5,6 +5,7 @@ limit is honoured by every process of the fleet, and trouble on the network is r
 """
 
 import logging
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +81,8 @@ def open_exchange(
     options: dict[str, Any] = {} if type == "spot" else {"defaultType": "swap", "defaultSubType": "linear"}
     if wanted.startswith("binance"):
         options["fetchMarkets"] = {"types": ["spot" if type == "spot" else "linear"]}
+        # With a key ccxt would also ask for margin pairs, signed, which not every key may.
+        options["fetchMargins"] = False
     client = getattr(ccxt, wanted)({"apiKey": api_key, "secret": secret, "options": options})
     if not client.has.get("fetchOHLCV"):
         raise BadInput(f"exchange {wanted!r} offers no candles through ccxt; choose another", code="unknown_exchange")
@@ -311,13 +314,13 @@ class Exchange:
                 if attempt == ATTEMPTS:
                     raise Unavailable(
                         f"{self.id} did not give {what} in {ATTEMPTS} attempts ({type(error).__name__}: "
-                        f"{str(error)[:200]}); check the network and EXCHANGE_URL, then try again",
+                        f"{_without_queries(error)[:200]}); check the network and EXCHANGE_URL, then try again",
                         code="exchange_unavailable",
                     ) from error
                 time.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * SystemRandom().uniform(0.5, 1.5))
             except ccxt.BaseError as error:
                 raise BadInput(
-                    f"{self.id} refused to give {what}: {str(error)[:300]}", code="exchange_error"
+                    f"{self.id} refused to give {what}: {_without_queries(error)[:300]}", code="exchange_error"
                 ) from error
         raise AssertionError("the last attempt returns or raises")
 
@@ -333,6 +336,11 @@ class Exchange:
                 return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
             except ValueError:
                 return RETRY_AFTER_UNSAID
+
+
+def _without_queries(error: Exception) -> str:
+    """What ccxt says, without the queries of its addresses: they may hold a key or a signature."""
+    return re.sub(r"\?\S+", "", str(error))
 
 
 def _cut(page: Page, limit: int) -> Page:

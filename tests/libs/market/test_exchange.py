@@ -14,7 +14,7 @@ from tidewheel.contracts.errors import BadCandles, BadInput, BadSetting, Overloa
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY, MINUTE
 from tidewheel.features.frames import CandleFrame
-from tidewheel.market.exchange import Exchange, open_exchange, redirect
+from tidewheel.market.exchange import Exchange, _without_queries, open_exchange, redirect
 from tidewheel.market.limiter import Limiter
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.engine import SimulatedExchange
@@ -192,6 +192,22 @@ def test_an_outage_is_retried_and_a_lasting_one_told(tmp_path: Path) -> None:
         engine.refuse(503, None, count=100)
         with pytest.raises(Unavailable, match="binance did not give its time in 4 attempts"):
             exchange.server_time()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_key_changes_nothing_of_what_is_asked(tmp_path: Path, kind: Kind) -> None:
+    """Candles are public: with a key and a secret the same requests are sent, none of them signed."""
+    with served(sim_app(small())) as url:
+        exchange = open_exchange(
+            "binance", type=kind, url=url, api_key="key", secret="secret", limiter=Limiter(tmp_path)
+        )
+        assert exchange.resolve("btcusdt").startswith("BTC/USDT")
+
+
+def test_what_ccxt_says_is_told_without_queries() -> None:
+    """A signed address never leaves in an error."""
+    said = _without_queries(ValueError("binance GET http://h/sapi/v1/pairs?timestamp=1&signature=4b9e 404 Not Found"))
+    assert said == "binance GET http://h/sapi/v1/pairs 404 Not Found"
 
 
 def test_nobody_there_is_unavailable(tmp_path: Path) -> None:

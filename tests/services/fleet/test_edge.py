@@ -137,6 +137,12 @@ def test_unknown_path_lists_the_routes(edge: httpx.Client) -> None:
     assert found["routes"] == sorted(route.prefix for route in ROUTES)
 
 
+def test_own_pages_refuse_with_problems(edge: httpx.Client) -> None:
+    """What is wrong about the edge's own pages is told as everything else is."""
+    for answer, status in ((edge.get("/docs-assets/nope.js"), 404), (edge.post("/health"), 405)):
+        assert (answer.status_code, answer.headers["content-type"]) == (status, "application/problem+json")
+
+
 def test_long_body_is_refused(edge: httpx.Client) -> None:
     """A body over the limit is 413 at the edge, declared or streamed."""
     problem_of(edge.post("/ingest_once", content=b"x" * (4 * 2**20 + 1)), 413, "content_too_large")
