@@ -1,4 +1,4 @@
-"""P10: an archive file of 1,000,000 bars, ours beside pyarrow's default parquet."""
+"""An archive file of 1,000,000 bars, ours beside pyarrow's default parquet."""
 
 import io
 from collections.abc import Callable
@@ -39,7 +39,7 @@ def default_columns(data: bytes) -> list[Any]:
     return [column.to_numpy() for column in pq.read_table(io.BytesIO(data)).columns]
 
 
-@pytest.mark.benchmark(group="P10 write 1,000,000 bars")
+@pytest.mark.benchmark(group="write 1,000,000 bars")
 @pytest.mark.parametrize("write", [parquet_bytes, default_bytes], ids=["tidewheel", "pyarrow default"])
 def test_write(benchmark: Any, write: Callable[[CandleFrame], bytes]) -> None:
     """Bytes of one archive file."""
@@ -50,7 +50,7 @@ def test_write(benchmark: Any, write: Callable[[CandleFrame], bytes]) -> None:
     benchmark.extra_info["megabytes"] = round(len(data) / 1e6, 1)
 
 
-@pytest.mark.benchmark(group="P10 read 1,000,000 bars")
+@pytest.mark.benchmark(group="read 1,000,000 bars")
 def test_read_tidewheel(benchmark: Any) -> None:
     """Back to columns, equal to what was written."""
     frame = market()
@@ -60,7 +60,7 @@ def test_read_tidewheel(benchmark: Any) -> None:
     np.testing.assert_array_equal(found.close, frame.close)
 
 
-@pytest.mark.benchmark(group="P10 read 1,000,000 bars")
+@pytest.mark.benchmark(group="read 1,000,000 bars")
 def test_read_pyarrow_default(benchmark: Any) -> None:
     """Back to columns, by pyarrow alone."""
     benchmark.pedantic(default_columns, args=(default_bytes(market()),), rounds=5)

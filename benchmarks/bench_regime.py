@@ -27,7 +27,7 @@ def returns() -> Any:
     return np.diff(np.log(close))
 
 
-@pytest.mark.benchmark(group="P2 regime of one new bar")
+@pytest.mark.benchmark(group="regime of one new bar")
 def test_tidewheel_filter_step(benchmark: Any, model: RegimeModel, returns: Any) -> None:
     """One step of the forward filter from the state before it."""
     state = model.filter(returns[:-1]).state
@@ -38,7 +38,7 @@ def test_tidewheel_filter_step(benchmark: Any, model: RegimeModel, returns: Any)
     np.testing.assert_allclose(found.probs[-1], model.filter(returns).probs[-1], atol=1e-12)
 
 
-@pytest.mark.benchmark(group="P2 regime of one new bar")
+@pytest.mark.benchmark(group="regime of one new bar")
 def test_hmmlearn_predict_proba(benchmark: Any, model: RegimeModel, returns: Any) -> None:
     """The posterior at the last of 1,440 bars, by the reference library."""
     peer = GaussianHMM(n_components=3, covariance_type="diag")
