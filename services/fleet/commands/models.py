@@ -9,6 +9,8 @@ from services.fleet.commands.ledger import opened
 from services.fleet.output import json_option, moment, print_json, print_rows
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.verdicts import Verdict
+from tidewheel.kit.settings import Settings, load
+from tidewheel.modelstore.store import ModelStore
 
 _family_option = click.option("--family", default=FAMILY, show_default=True, help="Model family.")
 
@@ -62,6 +64,8 @@ def promote(version: str, family: str, reason: str, force: bool, as_json: bool) 
     if force and reason == "by hand":
         raise click.UsageError("--force needs a --reason that says why the verdict is overruled")
     with opened() as ledger:
+        if ledger.versions.get(family, version) is not None:
+            ModelStore(load(Settings).models_dir).open(family, version)
         _told(ledger.versions.promote(family, version, f"cli:{getpass.getuser()}", reason, force=force), as_json)
 
 

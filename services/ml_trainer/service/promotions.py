@@ -14,6 +14,7 @@ class Promotions:
     def __init__(self, ledger: Ledger, store: ModelStore, family: str) -> None:
         self._ledger, self._family = ledger, family
         self._projection = Projection(ledger, store)
+        self._store = store
 
     def model(self) -> ModelView:
         """What should be served, where it comes from, and who serves what."""
@@ -51,7 +52,7 @@ class Promotions:
         """Make `version` the champion. Against its verdict only by force, which takes an admin and a reason.
 
         Raises:
-            NotFound: no such version.
+            NotFound, BadBundle: no such version, or its bundle is gone (a refused one is pruned in time) or damaged.
             Conflict: its verdict did not pass, or synthetic data would serve where the source is a real exchange.
             NotAuthorised, BadInput: force without the scope admin, or without a reason.
         """
@@ -61,11 +62,19 @@ class Promotions:
             raise BadInput("force=true needs a reason; add &reason=... to say why the gate is overruled")
         if self._ledger.versions.get(self._family, version) is None:
             raise NotFound(f"version {version!r} of {self._family} does not exist; GET /runs names those that do")
+        self._store.open(self._family, version)
         moved = self._ledger.versions.promote(self._family, version, actor, reason or "promoted by hand", force=force)
         return self._followed(moved)
 
     def rollback(self, *, actor: str, reason: str | None, to: str | None) -> PromotionView:
-        """Go back to the previous champion, or to the earlier one named `to`."""
+        """Go back to the previous champion, or to the earlier one named `to`.
+
+        Raises:
+            NotFound, BadBundle: `to` is no version, or its bundle is gone or damaged.
+            Conflict: there is no earlier champion.
+        """
+        if to is not None and self._ledger.versions.get(self._family, to) is not None:
+            self._store.open(self._family, to)
         return self._followed(
             self._ledger.versions.rollback(self._family, actor, reason or "rolled back by hand", to=to)
         )

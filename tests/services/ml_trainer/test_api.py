@@ -129,6 +129,11 @@ def test_a_refused_version_is_promoted_by_force_only(
     assert store.current("hmm") == first
     assert client.post(f"/model/promote/{first}").json()["version"] == first
 
+    store.prune("hmm", [refused])
+    gone = client.post(f"/model/promote/{refused}", params={"force": True, "reason": "too late"})
+    assert (gone.status_code, refused in gone.json()["detail"]) == (404, True)
+    assert client.get("/model").json()["desired"] == first
+
 
 def test_force_takes_an_admin(settings: TrainerSettings, ledger: Ledger) -> None:
     """A key with the scope promote cannot overrule the gate; no key at all gets nothing."""
