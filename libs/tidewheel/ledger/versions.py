@@ -80,6 +80,11 @@ class Versions:
                 self._db, connection, found, PromotionAction.PROMOTE, actor, reason, forced=force and not passed
             )
 
+    def earlier_champions(self, family: str) -> list[str]:
+        """Versions that a rollback can go to, the nearest first."""
+        with self._db.read() as connection:
+            return _champions_below(_history(connection, family))
+
     def rollback(self, family: str, actor: str, reason: str, to: str | None = None) -> Promotion:
         """Make the champion before this one the champion again, or `to`, one further back.
 

@@ -1,12 +1,15 @@
 """`tidewheel models`, `promote`, `rollback`, `runs`: what was trained, and who is champion."""
 
 import getpass
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import click
 
 from services.fleet.commands.ledger import opened
 from services.fleet.output import json_option, moment, print_json, print_rows
+from services.ml_trainer.schemas import PromotionView
+from services.ml_trainer.service.promotions import Promotions
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.kit.settings import Settings, load
@@ -43,13 +46,23 @@ def models(family: str, as_json: bool) -> None:
     print_rows(rows, as_json, f"No version of {family} yet: POST /train makes the first.")
 
 
-def _told(promotion: Any, as_json: bool) -> None:
+@contextmanager
+def _promotions(family: str) -> Iterator[Promotions]:
+    with opened() as ledger:
+        yield Promotions(ledger, ModelStore(load(Settings).models_dir), family)
+
+
+def _actor() -> str:
+    return f"cli:{getpass.getuser()}"
+
+
+def _told(moved: PromotionView, as_json: bool) -> None:
     if as_json:
-        print_json({"family": promotion.family, "version": promotion.version, "action": promotion.action.value})
+        print_json(moved.model_dump(mode="json"))
     else:
         click.echo(
-            f"{promotion.version} is the champion of {promotion.family}; the keeper moves `current` to it, "
-            "and predictors load it within a second of that."
+            f"{moved.version} is the champion of {moved.family}; `current` names it, "
+            "and predictors load it within a second."
         )
 
 
@@ -63,10 +76,9 @@ def promote(version: str, family: str, reason: str, force: bool, as_json: bool) 
     """Make VERSION the champion; it needs a passed verdict."""
     if force and reason == "by hand":
         raise click.UsageError("--force needs a --reason that says why the verdict is overruled")
-    with opened() as ledger:
-        if ledger.versions.get(family, version) is not None:
-            ModelStore(load(Settings).models_dir).open(family, version)
-        _told(ledger.versions.promote(family, version, f"cli:{getpass.getuser()}", reason, force=force), as_json)
+    with _promotions(family) as promotions:
+        moved = promotions.promote(version, actor=_actor(), reason=reason, force=force, admin=True)
+    _told(moved, as_json)
 
 
 @click.command()
@@ -76,8 +88,9 @@ def promote(version: str, family: str, reason: str, force: bool, as_json: bool) 
 @json_option
 def rollback(family: str, to: str | None, reason: str, as_json: bool) -> None:
     """Go back to the previous champion."""
-    with opened() as ledger:
-        _told(ledger.versions.rollback(family, f"cli:{getpass.getuser()}", reason, to=to), as_json)
+    with _promotions(family) as promotions:
+        moved = promotions.rollback(actor=_actor(), reason=reason, to=to)
+    _told(moved, as_json)
 
 
 @click.command()

@@ -70,14 +70,16 @@ class Promotions:
         """Go back to the previous champion, or to the earlier one named `to`.
 
         Raises:
-            NotFound, BadBundle: `to` is no version, or its bundle is gone or damaged.
+            NotFound, BadBundle: `to` is no version, or the bundle to go back to is gone or damaged.
             Conflict: there is no earlier champion.
         """
-        if to is not None and self._ledger.versions.get(self._family, to) is not None:
-            self._store.open(self._family, to)
-        return self._followed(
-            self._ledger.versions.rollback(self._family, actor, reason or "rolled back by hand", to=to)
-        )
+        earlier = self._ledger.versions.earlier_champions(self._family)
+        target = to or next(iter(earlier), None)
+        if target in earlier:
+            self._store.open(self._family, target)
+        # Named, so that the champion that was checked is the one gone back to, whoever moves it meanwhile.
+        moved = self._ledger.versions.rollback(self._family, actor, reason or "rolled back by hand", to=target)
+        return self._followed(moved)
 
     def _followed(self, promotion: Promotion) -> PromotionView:
         self._projection.follow(self._family)

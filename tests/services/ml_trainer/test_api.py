@@ -111,7 +111,8 @@ def test_a_refused_version_is_promoted_by_force_only(
     in_thread: InThread,
     canned: str,
 ) -> None:
-    """Force takes a reason and shows afterwards; rollback and forward again move `current` at once."""
+    """Force takes a reason and shows afterwards; rollback and forward again move `current` at once; a version whose
+    bundle is gone is refused, and the champion stays."""
     versions = []
     for shift in (0, BARS):
         feed(later(market(BARS, 1), shift))
@@ -129,10 +130,11 @@ def test_a_refused_version_is_promoted_by_force_only(
     assert store.current("hmm") == first
     assert client.post(f"/model/promote/{first}").json()["version"] == first
 
-    store.prune("hmm", [refused])
-    gone = client.post(f"/model/promote/{refused}", params={"force": True, "reason": "too late"})
-    assert (gone.status_code, refused in gone.json()["detail"]) == (404, True)
-    assert client.get("/model").json()["desired"] == first
+    client.post(f"/model/promote/{refused}", params={"force": True, "reason": "again"})
+    store.prune("hmm", [first])
+    for lost in (client.post(f"/model/promote/{first}"), client.post("/model/rollback")):
+        assert (lost.status_code, first in lost.json()["detail"]) == (404, True)
+    assert client.get("/model").json()["desired"] == store.current("hmm") == refused
 
 
 def test_force_takes_an_admin(settings: TrainerSettings, ledger: Ledger) -> None:
