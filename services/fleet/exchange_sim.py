@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from tidewheel.contracts.errors import BadInput, TidewheelError
@@ -12,6 +12,7 @@ from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.kit.serve import serve_http
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.engine import Face, Refused, SimulatedExchange
+from tidewheel.market.sim.faults import Faults, RudeExchange
 from tidewheel.market.sim.replay import replayed
 from tidewheel.market.sim.scenario import scenario as scenario_of
 
@@ -84,9 +85,10 @@ def _market_data(engine: SimulatedExchange, face: Face) -> APIRouter:
         startTime: int | None = None,
         endTime: int | None = None,
         limit: int | None = None,
-    ) -> JSONResponse:
+    ) -> Response:
         engine.admit()
-        return JSONResponse(engine.klines(face, symbol, interval, startTime, endTime, limit))
+        answer = JSONResponse(engine.klines(face, symbol, interval, startTime, endTime, limit))
+        return Response(engine.sent(bytes(answer.body)), media_type=answer.media_type)
 
     return router
 
@@ -107,6 +109,7 @@ def _controls(engine: SimulatedExchange) -> APIRouter:
             "symbols": list(engine.symbols),
             "timeframes": sorted({series.timeframe for series in engine.scenario.series}),
             "requests": engine.requests,
+            "requests_while_banned": engine.requests_while_banned,
         }
 
     @router.get("/clock")
@@ -141,18 +144,21 @@ def _controls(engine: SimulatedExchange) -> APIRouter:
     return router
 
 
-def simulated(replay: tuple[str, ...], scenario: str, seed: int, speed: float | None) -> SimulatedExchange:
+def simulated(
+    replay: tuple[str, ...], scenario: str, seed: int, speed: float | None, faults: str = ""
+) -> SimulatedExchange:
     """The exchange that the command line asks for.
 
     Without a speed the clock stands: at the end of the first phase, or of the recorded candles. With one it runs
     from there, or from the first recorded candle.
 
     Raises:
-        BadInput, BadCandles: a file, the scenario, the seed or the speed cannot be used.
+        BadInput, BadCandles: a file, the scenario, the seed, the speed or the faults cannot be used.
     """
     told = replayed(replay) if replay else scenario_of(scenario, seed)
     begin = told.start if replay and speed is not None else told.ends[0]
-    return SimulatedExchange(told, VirtualClock(begin, speed or 0.0))
+    clock = VirtualClock(begin, speed or 0.0)
+    return RudeExchange(told, Faults.parse(faults), seed, clock) if faults else SimulatedExchange(told, clock)
 
 
 def exchange_sim(
@@ -162,6 +168,7 @@ def exchange_sim(
     seed: int = 1,
     speed: float | None = None,
     host: str = "127.0.0.1",
+    faults: str = "",
 ) -> None:
     """`tidewheel serve exchange-sim`: serve until told to stop.
 
@@ -169,4 +176,4 @@ def exchange_sim(
         BadInput, BadCandles: as `simulated`.
         BadSetting: the port is taken.
     """
-    serve_http(sim_app(simulated(replay, scenario, seed, speed)), host, port)
+    serve_http(sim_app(simulated(replay, scenario, seed, speed, faults)), host, port)

@@ -83,18 +83,34 @@ def keeper(ready_file: Path | None) -> None:
 @click.option("--scenario", default="demo", show_default=True, help="Synthetic market, unless files are replayed.")
 @click.option("--seed", default=1, show_default=True, help="Seed of the synthetic market.")
 @click.option("--speed", type=float, help="Virtual seconds per real second; the clock stands unless given.")
+@click.option("--faults", default="", help="What goes wrong and how often, such as ban=0.02,cut=0.05,skew=90.")
 @click.option("--host", default=None, help="Address to listen on.  [default: TIDEWHEEL_LISTEN]")
 def exchange_sim(
-    port: int, replay: tuple[str, ...], scenario: str, seed: int, speed: float | None, host: str | None
+    port: int, replay: tuple[str, ...], scenario: str, seed: int, speed: float | None, faults: str, host: str | None
 ) -> None:
-    """A simulated exchange that speaks Binance's market data."""
+    """A simulated exchange that speaks Binance's market data, politely or with faults.
+
+    \b
+    Faults, as shares from 0 to 1 unless said otherwise:
+      ban, limit       requests answered 418 and 429, and all others until
+      pause            seconds (0.3) are over
+      5xx              requests answered 500 to 504
+      cut              answers whose JSON ends in the middle
+      short, drop      pages without their last rows, or without some in the middle
+      repeat, disorder pages with rows twice or of another page, or in random order
+      bad              pages with one row that cannot be
+      skew             seconds by which each time told may be off, so that open bars look closed
+      revise           bars that are corrected up to five bars later
+      hole             bars that do not exist
+      listing, halt    share of the data before the listing, and in which nothing is traded
+    """
     from services.fleet.exchange_sim import exchange_sim as run_exchange_sim
     from tidewheel.kit.logs import configure
     from tidewheel.kit.settings import Settings, load
 
     settings = load(Settings)
     configure(settings, Role.EXCHANGE_SIM)
-    run_exchange_sim(port, replay, scenario, seed, speed, host or settings.listen)
+    run_exchange_sim(port, replay, scenario, seed, speed, host or settings.listen, faults)
 
 
 def _queues(text: str) -> tuple[Queue, ...]:

@@ -63,6 +63,7 @@ class SimulatedExchange:
         self.scenario = scenario
         self.clock = clock or VirtualClock(scenario.ends[0])
         self.requests = 0  #: market data requests seen, refused ones included
+        self.requests_while_banned = 0  #: those sent before a ban was over; only an exchange with faults bans
         self._refusal: Refusal | None = None
         self._series: dict[tuple[str, int], Series] = {}
         for series in scenario.series:
@@ -139,9 +140,17 @@ class SimulatedExchange:
         series = self._find(symbol, interval)
         now = self.clock.now()
         until = now + 1 if end is None else min(end, now) + 1
-        served = series.frame.between(start, until)
+        served = _with_opening_bar(series.frame, now).between(start, until)
         served = served.take(slice(min(limit, most)) if start is not None else slice(-min(limit, most), None))
-        return _rows(_with_open_bar(served, now))
+        return _rows(_with_open_bar(self._shown(series.symbol, served, now), now))
+
+    def sent(self, body: bytes) -> bytes:
+        """An answer's body as it leaves the exchange."""
+        return body
+
+    def _shown(self, symbol: str, frame: CandleFrame, now: UtcMillis) -> CandleFrame:
+        """Bars of a series as the exchange shows them at `now`, apart from the open one."""
+        return frame
 
     def _find(self, symbol: str, interval: str) -> Series:
         """The series asked for; one of a longer timeframe is made from the longest recorded one that divides it."""
@@ -183,6 +192,20 @@ def resampled(frame: CandleFrame, step: int) -> CandleFrame:
 def market_id(symbol: str) -> str:
     """The exchange's own name of a pair: `BTC/USDT` is `BTCUSDT`."""
     return symbol.replace("/", "")
+
+
+def _with_opening_bar(frame: CandleFrame, now: UtcMillis) -> CandleFrame:
+    """The frame, and where the data have just ended the bar after it, flat: a market does not end with its recording.
+
+    Real exchanges show such a bar as soon as the last one has closed, which tells that it has.
+    """
+    if not len(frame) or not 0 <= now - (end := int(frame.open_time[-1]) + frame.step) < frame.step:
+        return frame
+    price = frame.close[-1]
+    last = {"open_time": end, "available_at": end + frame.step, "revision": 0, "volume": 0.0}
+    columns = {name: np.append(getattr(frame, name), value) for name, value in last.items()}
+    prices = {name: np.append(getattr(frame, name), price) for name in ("open", "high", "low", "close")}
+    return CandleFrame(step=frame.step, **columns, **prices)
 
 
 def _with_open_bar(frame: CandleFrame, now: UtcMillis) -> CandleFrame:

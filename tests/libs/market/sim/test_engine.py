@@ -24,7 +24,7 @@ def test_from_a_start_the_oldest_come_first_up_to_the_face_s_limit() -> None:
 
 
 def test_without_a_start_the_newest_are_given() -> None:
-    assert opens(exchange(START + 2_000 * MINUTE).klines(Face.SPOT, "BTCUSDT", "1m", limit=3)) == [1_997, 1_998, 1_999]
+    assert opens(exchange(START + 2_000 * MINUTE).klines(Face.SPOT, "BTCUSDT", "1m", limit=3)) == [1_998, 1_999, 2_000]
 
 
 def test_the_open_candle_is_shown_as_far_as_it_has_come() -> None:
@@ -97,7 +97,7 @@ def test_numbers_read_back_as_they_were_recorded() -> None:
         frame.available_at,
         frame.revision,
     )
-    rows = SimulatedExchange(told(("SHIB/BTC", "1m", tiny))).klines(Face.SPOT, "SHIBBTC", "1m", START)
+    rows = SimulatedExchange(told(("SHIB/BTC", "1m", tiny))).klines(Face.SPOT, "SHIBBTC", "1m", START, limit=3)
 
     assert not any("e" in text for row in rows for text in row[1:6])
     assert [tuple(float(text) for text in row[1:6]) for row in rows] == [row[1:] for row in tiny.rows()]
