@@ -20,6 +20,9 @@ class StreamReport(Answer):
     stream: str = Field(description="exchange:symbol:timeframe.")
     fetched: int = Field(0, description="Closed bars that the exchange gave.")
     stored: int = Field(0, description="Those of them that the ledger did not know.")
+    revised: int = Field(
+        0, description="Bars that were known with other values, or had been missing; absent when there were none."
+    )
     file_id: int | None = Field(None, description="The newest file that was sealed; null when nothing was.")
     watermark: UtcMillis | None = Field(
         None, description="Next expected open time, UTC ms; null before the first seal."
@@ -64,6 +67,8 @@ class StreamView(Answer):
     sealed_bars: int = Field(description="Bars in sealed files.")
     files: int = Field(description="Sealed files, corrections included.")
     gaps_open: int = Field(description="Holes that nothing has filled or confirmed.")
+    gaps_confirmed: int = Field(description="Holes of which two requests with different pages agreed that they are.")
+    gaps_healed: int = Field(description="Holes that later bars have filled.")
 
 
 class StreamList(Answer):

@@ -2,13 +2,15 @@
 
 import threading
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from services.ingester.schemas import Ingested, StreamError, StreamReport, StreamView
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import BadInput, LeaseTaken, NotFound, TidewheelError
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.times import DAY, UtcMillis
+from tidewheel.contracts.states import GapState
+from tidewheel.contracts.times import DAY, UtcMillis, iso
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.leases import HeldLease
 from tidewheel.ledger.open import Ledger
@@ -17,6 +19,7 @@ from tidewheel.market.exchange import Exchange
 
 LEASE_MS = 15_000
 DEFAULT_HISTORY = 30 * DAY
+GAPS_AT_ONCE = 20  #: open gaps that are looked into after each chunk, two requests each
 
 Tell = Callable[[StreamKey, UtcMillis | None], None]
 
@@ -108,18 +111,24 @@ class Ingester:
             ends = (until, now if to_the_end else None, self._settings.end_ts)
             end = min((time for time in ends if time is not None), default=None)
             since = self._begin(stream, now)
+            # Bars that are known come first once more: the exchange may have corrected them.
+            again = self._overlap(stream, since)
             report = StreamReport(stream=str(key))
-            done = False
+            done, revised = False, 0
             while not done:
                 with self._exchange_lock:
-                    page = self._exchange.closed_bars(key.symbol, timeframe, since, self._settings.batch_limit, end)
+                    page = self._exchange.closed_bars(
+                        key.symbol, timeframe, since - again * key.step, self._settings.batch_limit + again, end
+                    )
                 appended = self._ledger.bars.append(held.lease, key, page.frame, self._exchange.id)
                 sealed = self._seal(held, key, due_only)
+                revised += appended.revised + self._look_into_gaps(held, key, page.refused)
                 after = self._known(key)
                 report = StreamReport(
                     stream=str(key),
-                    fetched=report.fetched + len(page.frame),
+                    fetched=report.fetched + len(page.frame.between(since, None)),
                     stored=report.stored + appended.stored,
+                    **({"revised": revised} if revised else {}),
                     file_id=sealed.id if sealed else report.file_id,
                     watermark=after.watermark,
                     gaps=after.gaps_open,
@@ -128,9 +137,35 @@ class Ingester:
                 if sealed and self._settings.retention_days is not None:
                     self._ledger.bars.drop_csv(key, self._settings.retention_days)
                 yield report
-                since, done = page.next_since, page.complete or not loops
-            if report.stored:
+                since, done, again = max(since, page.next_since), page.complete or not loops, 0
+            if report.stored or revised:
                 self._tell(key, report.watermark)
+
+    def _overlap(self, stream: Stream, since: UtcMillis) -> int:
+        """How many bars before `since` to ask for once more."""
+        known = 0 if stream.first_open is None else (since - stream.first_open) // stream.key.step
+        return min(known, self._settings.overlap_bars)
+
+    def _look_into_gaps(self, held: HeldLease, key: StreamKey, refused: Mapping[UtcMillis, str]) -> int:
+        """Ask twice for what is missing, a few gaps at a time: store what comes, or write down that nothing did.
+
+        Returns:
+            How many bars came.
+        """
+        open_gaps = [gap for gap in self._ledger.bars.gaps(key) if gap.state is GapState.OPEN]
+        came = 0
+        for gap in sorted(open_gaps, key=lambda gap: gap.changed_at)[:GAPS_AT_ONCE]:
+            with self._exchange_lock:
+                found = self._exchange.recheck(key.symbol, key.timeframe, gap.start, gap.end)
+            appended = self._ledger.bars.append(held.lease, key, found.frame, self._exchange.id)
+            came += appended.stored + appended.revised
+            reasons = {time: why for time, why in {**refused, **found.refused}.items() if gap.start <= time < gap.end}
+            evidence: dict[str, Any] = {"requests": found.requests, "bars": len(found.frame)}
+            if reasons:
+                evidence["refused"] = {iso(time): why for time, why in reasons.items()}
+            empty = found.agreed and not found.refused and not appended.stored
+            self._ledger.bars.note_gap(held.lease, gap, GapState.CONFIRMED_EMPTY if empty else GapState.OPEN, evidence)
+        return came
 
     def _known(self, key: StreamKey) -> Stream:
         stream = self._ledger.streams.get(key)
@@ -163,4 +198,6 @@ def _view(stream: Stream) -> StreamView:
         sealed_bars=stream.sealed_bars,
         files=stream.files,
         gaps_open=stream.gaps_open,
+        gaps_confirmed=stream.gaps_confirmed,
+        gaps_healed=stream.gaps_healed,
     )

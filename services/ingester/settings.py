@@ -47,6 +47,13 @@ class IngesterSettings(Settings):
         validation_alias="TIDEWHEEL_SEAL_SECONDS",
         description="Scheduled ingestion seals earlier when the oldest waiting bar was stored this long ago.",
     )
+    overlap_bars: int = Field(
+        10,
+        ge=0,
+        le=1_000,
+        validation_alias="TIDEWHEEL_OVERLAP_BARS",
+        description="Newest known bars that each ingestion asks for once more, so that corrections become revisions.",
+    )
     retention_days: float | None = Field(
         None,
         gt=0,

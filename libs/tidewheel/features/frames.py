@@ -70,8 +70,16 @@ class CandleFrame:
             BadCandles: a time is unaligned, doubled or out of order; a number is not finite; a price is not
                 positive; low <= open, close <= high does not hold; a volume is negative. Names the first such bar.
         """
+        for bad, why in self.faults():
+            if bad.any():
+                first = int(np.argmax(bad))
+                raise BadCandles(f"the candle of {iso(int(self.open_time[first]))} cannot be used: {why}")
+        return self
+
+    def faults(self) -> list[tuple[NDArray[np.bool_], str]]:
+        """What a bar can break, each rule with the bars that break it, shape [n]."""
         times = self.open_time
-        problems = (
+        return [
             (times % self.step != 0, "its open time is not a multiple of the timeframe"),
             (
                 np.concatenate(([False], np.diff(times) <= 0)) if len(times) else np.zeros(0, bool),
@@ -82,12 +90,7 @@ class CandleFrame:
             (self.high < np.maximum.reduce([self.open, self.close, self.low]), "its high is not the highest price"),
             (self.low > np.minimum.reduce([self.open, self.close, self.high]), "its low is not the lowest price"),
             (self.volume < 0, "its volume is negative"),
-        )
-        for bad, why in problems:
-            if bad.any():
-                first = int(np.argmax(bad))
-                raise BadCandles(f"the candle of {iso(int(times[first]))} cannot be used: {why}")
-        return self
+        ]
 
     def matrix(self) -> Floats:
         """Open, high, low, close, volume as [n, 5]."""

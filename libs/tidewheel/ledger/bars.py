@@ -4,7 +4,9 @@ Below the watermark the files are the truth. A bar, once sealed, is never change
 revision in a file of its own.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, func, select, update
@@ -16,7 +18,7 @@ from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame, Ints
 from tidewheel.ledger.archive import Archive, Stored
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.files import heal_gaps, insert_file, insert_gaps, sealed_file, select_files
+from tidewheel.ledger.files import heal_gaps, insert_file, insert_gaps, note_gap, sealed_file, select_files
 from tidewheel.ledger.leases import guard
 from tidewheel.ledger.recorded import Recorded, between_intervals, changes
 from tidewheel.ledger.records import Appended, Gap, Lease, SealedFile
@@ -181,9 +183,28 @@ class Bars:
             query = select(gaps).where(gaps.c.stream_id == row.id).order_by(gaps.c.start_time, gaps.c.id)
             found = connection.execute(query).all()
         return [
-            Gap(key=key, start=gap.start_time, end=gap.end_time, state=GapState(gap.state), found_at=gap.found_at)
+            Gap(
+                key=key,
+                start=gap.start_time,
+                end=gap.end_time,
+                state=GapState(gap.state),
+                found_at=gap.found_at,
+                evidence=gap.evidence,
+                changed_at=gap.changed_at,
+            )
             for gap in found
         ]
+
+    def note_gap(self, lease: Lease, gap: Gap, state: GapState, evidence: Mapping[str, Any]) -> None:
+        """Write down what the exchange answered about a gap; the evidence is added to what is known.
+
+        Raises:
+            FenceLost: the lease has ended.
+        """
+        with self._db.write() as connection:
+            row, now = stream_row(connection, gap.key), self._db.now(connection)
+            self._guard(connection, lease, gap.key, row.watermark)
+            note_gap(connection, row.id, gap, state, evidence, now)
 
     def files(self, key: StreamKey | None = None) -> list[SealedFile]:
         """The sealed files, of one stream or of all, in the order of sealing."""
@@ -228,7 +249,7 @@ class Bars:
             bars=len(new),
             revised=revised,
             older=np.append(older, starts[0]),
-            healed=[gap for gap in self.gaps(key) if gap.state is GapState.OPEN and self._fills(gap, new)],
+            healed=[gap for gap in self.gaps(key) if gap.state is not GapState.HEALED and self._fills(gap, new)],
         )
 
     def _fills(self, gap: Gap, new: CandleFrame) -> bool:

@@ -1,9 +1,10 @@
 """Rows of sealed files and of the holes between their bars."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Row, Select, exists, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, Select, and_, exists, insert, select, update
 
 from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.keys import StreamKey
@@ -104,8 +105,16 @@ def insert_gaps(connection: Connection, stream_id: int, step: int, times: Ints, 
 def heal_gaps(connection: Connection, stream_id: int, healed: list[Gap], now: UtcMillis) -> None:
     """Note that later bars closed these gaps."""
     for gap in healed:
-        connection.execute(
-            update(gaps)
-            .where(gaps.c.stream_id == stream_id, gaps.c.start_time == gap.start, gaps.c.state == GapState.OPEN)
-            .values(state=GapState.HEALED, changed_at=now)
-        )
+        connection.execute(update(gaps).where(_unhealed(stream_id, gap)).values(state=GapState.HEALED, changed_at=now))
+
+
+def note_gap(
+    connection: Connection, stream_id: int, gap: Gap, state: GapState, evidence: Mapping[str, Any], now: UtcMillis
+) -> None:
+    """Write down what was found out about a gap; one that has been filled meanwhile stays so."""
+    values = {"state": state, "evidence": dict(gap.evidence) | dict(evidence), "changed_at": now}
+    connection.execute(update(gaps).where(_unhealed(stream_id, gap)).values(**values))
+
+
+def _unhealed(stream_id: int, gap: Gap) -> ColumnElement[bool]:
+    return and_(gaps.c.stream_id == stream_id, gaps.c.start_time == gap.start, gaps.c.state != GapState.HEALED)

@@ -53,6 +53,8 @@ class Stream:
     tail_since: UtcMillis | None  #: when the oldest of them was recorded
     sealed_bars: int  #: bars in first revisions of files
     files: int  #: files of all revisions
+    gaps_confirmed: int  #: holes that the exchange has confirmed to be empty
+    gaps_healed: int  #: holes that later bars have filled
     gaps_open: int  #: holes that nothing has filled or confirmed
 
 
@@ -74,6 +76,8 @@ class Gap:
     end: UtcMillis  #: open time of the next known bar
     state: GapState
     found_at: UtcMillis  #: when a seal passed it
+    evidence: Mapping[str, Any]  #: what its state rests on: requests that agreed, reasons for which bars were refused
+    changed_at: UtcMillis  #: when that was last looked at
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -87,7 +87,10 @@ def _overview() -> Select[Any]:
         scalar(func.min(files.c.start_time), sealed, "sealed_first"),
         scalar(func.coalesce(func.sum(files.c.bars), 0), sealed, "sealed_bars"),
         scalar(func.count(), files.c.stream_id == streams.c.id, "files"),
-        scalar(func.count(), and_(gaps.c.stream_id == streams.c.id, gaps.c.state == GapState.OPEN), "gaps_open"),
+        *(
+            scalar(func.count(), and_(gaps.c.stream_id == streams.c.id, gaps.c.state == state), f"gaps_{state}")
+            for state in GapState
+        ),
     )
 
 
@@ -104,4 +107,6 @@ def _stream(row: Row[Any]) -> Stream:
         sealed_bars=int(row.sealed_bars),
         files=row.files,
         gaps_open=row.gaps_open,
+        gaps_confirmed=row.gaps_confirmed_empty,
+        gaps_healed=row.gaps_healed,
     )

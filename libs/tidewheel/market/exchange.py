@@ -5,32 +5,30 @@ limit is honoured by every process of the fleet, and trouble on the network is r
 """
 
 import logging
-import re
 import time
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from email.utils import parsedate_to_datetime
-from random import SystemRandom
-from typing import Any, Literal, TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from typing import Any, Literal
+from urllib.parse import urlsplit
 
-from tidewheel.contracts.errors import BadCandles, BadInput, BadSetting, Overloaded, Unavailable
+import numpy as np
+
+from tidewheel.contracts.errors import BadCandles, BadInput, Unavailable
 from tidewheel.contracts.states import Origin
-from tidewheel.contracts.times import UtcMillis, step_millis, to_millis
+from tidewheel.contracts.times import MINUTE, UtcMillis, iso, step_millis
 from tidewheel.features.frames import CandleFrame
-from tidewheel.market.limiter import MAX_WAIT, Bucket, Limiter
+from tidewheel.market.addresses import first_address, redirect
+from tidewheel.market.calls import ATTEMPTS, Calls
+from tidewheel.market.limiter import Bucket, Limiter
+from tidewheel.market.screen import Screened, screen
 
 log = logging.getLogger(__name__)
-Answer = TypeVar("Answer")
 
-ATTEMPTS = 4
-FIRST_PAUSE = 0.25  #: seconds before the second attempt; doubled for each further one, jittered
-RETRY_AFTER_UNSAID = 30.0  #: seconds to stay away when the exchange refuses without saying for how long
 PAGE_MOST = 100_000  #: more bars than any exchange gives at once
 PAGE_UNSAID = 500  #: bars asked for at once where ccxt does not know the exchange's limit
-_URL_KINDS = ("api", "test", "demo")
-_DATE_MARGIN = 2_000  #: ms; a Date header is of whole seconds and is written after the candles were read
+SETTLED = 2 * MINUTE  #: ms behind the exchange's clock after which a bar has closed though no later one is shown
+OTHER_BOUNDARY = 7  #: bars; a page that is asked for again begins so much earlier, each time
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +39,17 @@ class Page:
     server_time: UtcMillis  #: by which they are known to have closed
     next_since: UtcMillis  #: where to go on
     complete: bool  #: whether nothing more had closed, up to `until` if that was given
+    refused: Mapping[UtcMillis, str]  #: open times of bars that cannot be, however often they are asked for, and why
+
+
+@dataclass(frozen=True, slots=True)
+class Rechecked:
+    """What two requests said about bars that are missing."""
+
+    frame: CandleFrame  #: those of the bars that they showed
+    agreed: bool  #: whether both showed what stands around the bars, and the same in between
+    requests: list[dict[str, int]]  #: `since` and `limit` of each, and the exchange's time `at` which it was sent
+    refused: Mapping[UtcMillis, str]  #: those of the bars that cannot be, and why
 
 
 def open_exchange(
@@ -92,7 +101,7 @@ def open_exchange(
     if url is not None:
         redirect(client, url)
     per_second = 1_000 / max(1.0, float(client.rateLimit))
-    host = urlsplit(url or _first_address(client.urls["api"])).netloc
+    host = urlsplit(url or first_address(client.urls["api"])).netloc
     bucket = limiter.bucket(wanted, client.implode_hostname(host), per_second, burst=max(1.0, 2 * per_second))
     return Exchange(client, futures=type == "futures", bucket=bucket, pause=sleep_ms / 1_000)
 
@@ -108,13 +117,11 @@ class Exchange:
     """
 
     def __init__(self, client: Any, *, futures: bool, bucket: Bucket, pause: float) -> None:
-        self._client, self._futures, self._bucket, self._pause = client, futures, bucket, pause
+        self._client, self._futures, self._pause = client, futures, pause
+        self._calls = Calls(client, bucket)
         self._listed: dict[str, Any] = {}
         self._server_time: UtcMillis = 0
         self._last_page = 0.0
-        client.enableLastJsonResponse = True  # more is read from the answer than ccxt returns
-        # ccxt knows what each request costs; its own throttle is per process and ignores Retry-After.
-        client.throttle = lambda cost=None: bucket.take(1.0 if cost is None else float(cost))
 
     @property
     def id(self) -> str:
@@ -170,10 +177,10 @@ class Exchange:
             Overloaded: the exchange wants no requests now.
         """
         if self._client.has.get("fetchTime"):
-            self._server_time = int(self._call("its time", self._client.fetch_time))
+            self._server_time = int(self._calls.send("its time", self._client.fetch_time))
         else:
-            self._call("its markets", lambda: self._client.load_markets(reload=True))
-            self._server_time = self._date_of_answer()
+            self._calls.send("its markets", lambda: self._client.load_markets(reload=True))
+            self._server_time = self._calls.date_of_answer()
         return self._server_time
 
     def origin(self) -> Origin:
@@ -200,7 +207,7 @@ class Exchange:
             limit: bars wanted, any number; the exchange's own page size is seen to.
 
         Raises:
-            BadCandles: the exchange sent a bar that cannot be.
+            BadCandles: the exchange sent something else than candles.
             BadInput: the symbol or timeframe is not offered, or the limit is below 1.
             Unavailable: the exchange cannot be reached, or keeps failing.
             Overloaded: the exchange wants no requests now; `retry_after` says for how long.
@@ -210,6 +217,7 @@ class Exchange:
         step = step_millis(self.check_timeframe(timeframe))
         symbol = self.resolve(symbol)
         frames: list[CandleFrame] = []
+        refused: dict[UtcMillis, str] = {}
         at, wanted, complete = since + -since % step, limit, until is not None and until <= since
         in_hole = False
         while wanted > 0 and not complete:
@@ -218,54 +226,140 @@ class Exchange:
             page = page if len(page.frame) <= wanted else _cut(page, wanted)
             in_hole = not len(page.frame)
             frames.append(page.frame)
+            refused |= page.refused
             wanted -= len(page.frame)
             at, complete = page.next_since, page.complete
-        return Page(CandleFrame.concat(frames, step), self._server_time, at, complete)
+        return Page(CandleFrame.concat(frames, step), self._server_time, at, complete, refused)
+
+    def recheck(self, symbol: str, timeframe: str, start: UtcMillis, end: UtcMillis) -> Rechecked:
+        """Ask for the bars of [start, end), which must have closed, twice, in pages that begin at different bars.
+
+        Raises:
+            BadCandles, Unavailable, Overloaded: as `closed_bars`.
+        """
+        step = step_millis(timeframe)
+        at = self.server_time()
+        answers: list[Screened] = []
+        requests: list[dict[str, int]] = []
+        for earlier in (OTHER_BOUNDARY // 2, OTHER_BOUNDARY):
+            since = max(0, start - earlier * step)
+            limit = min((end - start) // step + 2 * earlier, self._most(symbol))
+            answers.append(self._asked(symbol, timeframe, since, limit))
+            requests.append({"since": since, "limit": limit, "at": at})
+        first, second = (answer.frame.between(start, end) for answer in answers)
+        enclosed = all(
+            len(answer.frame.between(None, start)) and len(answer.frame.between(end, None)) for answer in answers
+        )
+        both = answers[0].joined(answers[1])
+        return Rechecked(
+            both.frame.between(start, end),
+            enclosed and end <= self._settled_end(step) and np.array_equal(first.open_time, second.open_time),
+            requests,
+            {time: why for time, why in both.refused.items() if start <= time < end},
+        )
+
+    def _most(self, symbol: str) -> int:
+        """Bars that one request can ask for."""
+        market = self._markets()[symbol]
+        most = self._client.feature_value_by_type(market["type"], market.get("subType"), "fetchOHLCV", "limit")
+        return int(most or PAGE_UNSAID)
 
     def _page(self, symbol: str, timeframe: str, since: UtcMillis, limit: int, until: UtcMillis | None) -> Page:
         """One request's worth of bars; `since` is aligned."""
         step = step_millis(timeframe)
-        market = self._markets()[symbol]
-        most = self._client.feature_value_by_type(market["type"], market.get("subType"), "fetchOHLCV", "limit")
-        limit = min(limit, int(most or PAGE_UNSAID))
+        most = self._most(symbol)
+        limit = min(limit, most)
         if until is not None:
             limit = min(limit, -(-(until - since) // step))
         window_end = since + limit * step
         # Asked before the candles are read: a bar closed by then was final when it was read. What had closed by an
         # earlier answer stays closed, so a page of old bars needs no new one.
         own_clock = bool(self._client.has.get("fetchTime"))
-        fresh = window_end > self._server_time or not own_clock
+        fresh = window_end + SETTLED > self._server_time or not own_clock
         if own_clock and fresh:
             self.server_time()
-        self._wait_for_pause()
-        rows = self._call("its candles", lambda: self._client.fetch_ohlcv(symbol, timeframe, since, limit))
-        if not own_clock:
-            self._server_time = self._date_of_answer()
-        closed_end = self._server_time - self._server_time % step  # closed bars open before this
-        end = closed_end if until is None else min(closed_end, until)
-        frame = self._frame(symbol, step, rows).between(since, end).take(slice(limit))
-        at_the_end = fresh or end == until
+        # One bar more than is wanted: a bar that has a later one beside it has closed, whatever a clock says.
+        shown = self._shown(symbol, timeframe, since, min(limit + 1, most), until)
+        settled_end, closed_end = self._settled_end(step), self._server_time - self._server_time % step
+        target = closed_end if until is None else min(closed_end, until)
+        times = shown.frame.open_time
+        end = min(target, max(settled_end, int(times[-1]) if len(times) else settled_end))
+        frame = shown.frame.between(since, end).take(slice(limit))
+        at_the_end = fresh or target == until
         if len(frame):
             next_since = int(frame.open_time[-1]) + step
-            complete = at_the_end and next_since >= end
+            complete = at_the_end and next_since >= target
         else:
             # Either nothing newer is shown yet, or a hole fills the window: some exchanges show nothing beyond it.
-            complete = at_the_end and window_end >= end
+            complete = at_the_end and (window_end >= target or since >= min(settled_end, target))
             next_since = since if complete else window_end
-        return Page(frame, self._server_time, next_since, complete)
+        refused = {time: why for time, why in shown.refused.items() if since <= time < next_since}
+        return Page(frame, self._server_time, next_since, complete, refused)
 
-    def _frame(self, symbol: str, step: int, rows: Any) -> CandleFrame:
-        try:
-            return CandleFrame.from_rows(step, [row[:6] for row in rows])
-        except (TypeError, ValueError, IndexError) as error:
-            raise BadCandles(f"{self.id} sent something else than candles for {symbol}: {str(rows)[:80]!r}") from error
-        except BadCandles as error:
-            raise BadCandles(f"{self.id} {symbol}: {error.detail}; nothing of this page was stored") from error
+    def _shown(self, symbol: str, timeframe: str, since: UtcMillis, limit: int, until: UtcMillis | None) -> Screened:
+        """What the exchange shows from `since` on; asked again, from other boundaries, where it cannot be believed.
+
+        A refused bar, a missing bar and a page without bars that must have closed may be a passing fault. They are
+        believed when a second answer brings nothing more.
+        """
+        step = step_millis(timeframe)
+        shown = self._asked(symbol, timeframe, since, limit)
+        for attempt in range(1, ATTEMPTS):
+            here = shown.frame.between(since, until)
+            if len(here):
+                missing = np.flatnonzero(np.diff(here.open_time, prepend=since - step) != step)
+                doubtful = [int(here.open_time[at]) for at in missing[:1]] + [
+                    time for time in shown.refused if time >= since
+                ]
+            else:
+                expected = self._settled_end(step) if until is None else min(self._settled_end(step), until)
+                doubtful = [since] if since < expected else []
+            if not doubtful:
+                break
+            again = self._asked(symbol, timeframe, max(0, since - attempt * OTHER_BOUNDARY * step), limit)
+            joined = shown.joined(again)
+            known = len(joined.frame.between(since, until)) == len(here) and joined.refused == shown.refused
+            shown = joined
+            # An answer proves a hole where it shows what stands around it.
+            if known and len(again.frame.between(None, min(doubtful))):
+                break
+        return shown
+
+    def _asked(self, symbol: str, timeframe: str, since: UtcMillis, limit: int) -> Screened:
+        """The bars of one request.
+
+        Raises:
+            BadCandles: the answer is something else.
+            Unavailable: it begins elsewhere than was asked, again and again.
+        """
+        step = step_millis(timeframe)
+        own_clock = bool(self._client.has.get("fetchTime"))
+        for _ in range(ATTEMPTS):
+            self._wait_for_pause()
+            rows = self._calls.send("its candles", lambda: self._client.fetch_ohlcv(symbol, timeframe, since, limit))
+            if not own_clock:
+                self._server_time = self._calls.date_of_answer()
+            try:
+                screened = screen(step, rows)
+            except (TypeError, ValueError, IndexError) as error:
+                raise BadCandles(
+                    f"{self.id} sent something else than candles for {symbol}: {str(rows)[:80]!r}"
+                ) from error
+            times = [*screened.frame.open_time.tolist(), *screened.refused]
+            if not times or min(times) >= since:
+                return screened
+            log.warning("exchange_page_of_elsewhere exchange=%s symbol=%s since=%s", self.id, symbol, since)
+        raise Unavailable(f"{self.id} sends other candles of {symbol} than those from {iso(since)}; try again later")
+
+    def _settled_end(self, step: int) -> UtcMillis:
+        """Bars that open before this closed so long ago that no error of a clock matters."""
+        settled = self._server_time - SETTLED
+        return settled - settled % step
 
     def _markets(self) -> dict[str, Any]:
         """The markets of our kind, by ccxt symbol."""
         if not self._listed:
-            listed = self._call("its markets", self._client.load_markets)
+            listed = self._calls.send("its markets", self._client.load_markets)
             marks = ("swap", "linear") if self._futures else ("spot",)
             self._listed = {name: market for name, market in listed.items() if all(market.get(mark) for mark in marks)}
         if not self._listed:
@@ -282,103 +376,13 @@ class Exchange:
         time.sleep(max(0.0, self._last_page + self._pause - time.monotonic()))
         self._last_page = time.monotonic()
 
-    def _date_of_answer(self) -> UtcMillis:
-        text = (self._client.last_response_headers or {}).get("Date")
-        if text is None:
-            raise Unavailable(f"{self.id} tells no time, so nobody can say which of its candles have closed")
-        return to_millis(parsedate_to_datetime(text)) - _DATE_MARGIN
-
-    def _call(self, what: str, request: Callable[[], Answer]) -> Answer:
-        """Send a request; named network troubles are tried again, a refusal is obeyed."""
-        import ccxt
-
-        for attempt in range(1, ATTEMPTS + 1):
-            try:
-                answer = request()
-                # ccxt takes a cut or foreign answer for an empty one, which here would look like a hole in the market.
-                if self._client.last_json_response is None:
-                    raise ccxt.BadResponse("the answer is not JSON")
-                return answer
-            except (ccxt.DDoSProtection, ccxt.RateLimitExceeded) as error:  # no kin of each other
-                seconds = self._retry_after()
-                self._bucket.ban(seconds)
-                log.warning("exchange_refused exchange=%s seconds=%s", self.id, seconds)
-                if seconds > MAX_WAIT or attempt == ATTEMPTS:
-                    raise Overloaded(
-                        f"{self.id} refuses requests for {seconds:g} s; nothing is sent until then",
-                        code="exchange_refused",
-                        retry_after=seconds,
-                    ) from error
-            except ccxt.OperationFailed as error:
-                log.warning("exchange_failed exchange=%s attempt=%s error=%s", self.id, attempt, type(error).__name__)
-                if attempt == ATTEMPTS:
-                    raise Unavailable(
-                        f"{self.id} did not give {what} in {ATTEMPTS} attempts ({type(error).__name__}: "
-                        f"{_without_queries(error)[:200]}); check the network and EXCHANGE_URL, then try again",
-                        code="exchange_unavailable",
-                    ) from error
-                time.sleep(FIRST_PAUSE * 2 ** (attempt - 1) * SystemRandom().uniform(0.5, 1.5))
-            except ccxt.BaseError as error:
-                raise BadInput(
-                    f"{self.id} refused to give {what}: {_without_queries(error)[:300]}", code="exchange_error"
-                ) from error
-        raise AssertionError("the last attempt returns or raises")
-
-    def _retry_after(self) -> float:
-        """Seconds that the last answer asks us to stay away (RFC 9110, section 10.2.3)."""
-        text = str((self._client.last_response_headers or {}).get("Retry-After", "")).strip()
-        if not text:
-            return RETRY_AFTER_UNSAID
-        try:
-            return max(0.0, float(text))
-        except ValueError:
-            try:
-                return max(0.0, parsedate_to_datetime(text).timestamp() - time.time())
-            except ValueError:
-                return RETRY_AFTER_UNSAID
-
-
-def _without_queries(error: Exception) -> str:
-    """What ccxt says, without the queries of its addresses: they may hold a key or a signature."""
-    return re.sub(r"\?\S+", "", str(error))
-
 
 def _cut(page: Page, limit: int) -> Page:
     """The page's first `limit` bars, of more."""
     frame = page.frame.take(slice(limit))
-    return Page(frame, page.server_time, int(frame.open_time[-1]) + frame.step, complete=False)
-
-
-def redirect(client: Any, url: str) -> None:
-    """Let every REST and websocket address of a ccxt client point to `url`, each with its own path kept.
-
-    Raises:
-        BadSetting: `url` is not http(s)://host[:port][/prefix].
-    """
-    base = urlsplit(url)
-    if base.scheme not in ("http", "https") or not base.netloc or base.query or base.fragment:
-        raise BadSetting(f"EXCHANGE_URL {url!r} is not an address such as http://127.0.0.1:9000")
-    web = {"http": "ws", "https": "wss"}[base.scheme]
-
-    def moved(address: Any) -> Any:
-        if isinstance(address, dict):
-            return {name: moved(part) for name, part in address.items()}
-        if isinstance(address, list):
-            return [moved(part) for part in address]
-        if not isinstance(address, str):
-            return address
-        old = urlsplit(address)
-        scheme = web if old.scheme in ("ws", "wss") else base.scheme
-        return urlunsplit((scheme, base.netloc, base.path.rstrip("/") + old.path, old.query, ""))
-
-    client.urls = {kind: moved(part) if kind in _URL_KINDS else part for kind, part in client.urls.items()}
-
-
-def _first_address(part: Any) -> str:
-    """Some address of a client, to name its host by."""
-    while not isinstance(part, str):
-        part = part.get("public", part.get("rest", next(iter(part.values()))))
-    return part
+    next_since = int(frame.open_time[-1]) + frame.step
+    refused = {time: why for time, why in page.refused.items() if time < next_since}
+    return Page(frame, page.server_time, next_since, complete=False, refused=refused)
 
 
 def _has_fixed_length(timeframe: str) -> bool:

@@ -19,6 +19,7 @@ from tidewheel.contracts.times import iso
 #: Waits up to this many seconds are slept through; longer ones are handed to the caller.
 MAX_WAIT = 15.0
 _RECORD_BYTES = 128
+_TURN_POLL = 0.005  #: seconds between two looks at whose turn it is
 
 
 @dataclass(slots=True)
@@ -60,6 +61,26 @@ class Bucket:
                 until = iso(int((self._clock() + wait) * 1_000))
                 raise Overloaded(f"the exchange wants no requests from us before {until}", retry_after=round(wait, 1))
             self._sleep(wait)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """One request at a time from this host, so that none is on its way when another brings a ban home.
+
+        A process that was stopped in its turn holds nobody up for longer than MAX_WAIT seconds.
+        """
+        handle = os.open(self._path.with_suffix(".turn"), os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            waited = 0.0
+            while waited < MAX_WAIT:
+                try:
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    self._sleep(_TURN_POLL)
+                    waited += _TURN_POLL
+            yield
+        finally:
+            os.close(handle)
 
     def ban(self, seconds: float) -> None:
         """Let nobody send for so long; a ban that already runs is never shortened."""

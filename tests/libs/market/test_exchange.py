@@ -10,11 +10,13 @@ from starlette.types import Receive, Scope, Send
 from services.fleet.exchange_sim import sim_app
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, same, told
-from tidewheel.contracts.errors import BadCandles, BadInput, BadSetting, Overloaded, Unavailable
+from tidewheel.contracts.errors import BadInput, BadSetting, Overloaded, Unavailable
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY, MINUTE
 from tidewheel.features.frames import CandleFrame
-from tidewheel.market.exchange import Exchange, _without_queries, open_exchange, redirect
+from tidewheel.market.addresses import redirect
+from tidewheel.market.calls import without_queries
+from tidewheel.market.exchange import Exchange, open_exchange
 from tidewheel.market.limiter import Limiter
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.engine import SimulatedExchange
@@ -204,9 +206,9 @@ def test_a_key_changes_nothing_of_what_is_asked(tmp_path: Path, kind: Kind) -> N
         assert exchange.resolve("btcusdt").startswith("BTC/USDT")
 
 
-def test_what_ccxt_says_is_told_without_queries() -> None:
+def test_what_ccxt_says_is_toldwithout_queries() -> None:
     """A signed address never leaves in an error."""
-    said = _without_queries(ValueError("binance GET http://h/sapi/v1/pairs?timestamp=1&signature=4b9e 404 Not Found"))
+    said = without_queries(ValueError("binance GET http://h/sapi/v1/pairs?timestamp=1&signature=4b9e 404 Not Found"))
     assert said == "binance GET http://h/sapi/v1/pairs 404 Not Found"
 
 
@@ -218,14 +220,15 @@ def test_nobody_there_is_unavailable(tmp_path: Path) -> None:
         open_exchange("binance", url=url, limiter=Limiter(tmp_path)).resolve("BTC/USDT")
 
 
-def test_an_impossible_bar_stops_the_page(tmp_path: Path) -> None:
+def test_an_impossible_bar_is_left_out_and_told(tmp_path: Path) -> None:
+    """A bar that is sent so each time is refused with its reason; the bars around it are handed out."""
     engine = small()
     engine.scenario.series[0].frame.high[7] = 1.0
-    with (
-        asked(engine, tmp_path) as exchange,
-        pytest.raises(BadCandles, match=r"binance BTC/USDT: the candle of .* high"),
-    ):
-        exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
+    with asked(engine, tmp_path) as exchange:
+        page = exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
+
+    assert page.refused == {START + 7 * MINUTE: "its high is not the highest price"}
+    assert same(page.frame, candles(11, missing=(7,)))
 
 
 @contextmanager
@@ -256,9 +259,9 @@ def test_an_answer_cut_short_is_asked_for_again_and_never_taken_for_a_hole(tmp_p
 
 
 def test_a_long_hole_is_crossed_in_long_strides(tmp_path: Path) -> None:
-    """Some exchanges show nothing beyond the window asked for: after one empty answer the widest window is asked."""
+    """Some exchanges show nothing beyond the window asked for: once that is sure, the widest window is asked."""
     engine = small()
-    with stammering(engine, ["[]", "[]"]) as url:
+    with stammering(engine, ["[]"] * 8) as url:
         exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
         page = exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
 

@@ -19,7 +19,7 @@ from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.errors import BadSetting
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import IngestSeal
-from tidewheel.contracts.states import Origin
+from tidewheel.contracts.states import GapState, Origin
 from tidewheel.contracts.times import DAY, MINUTE
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
@@ -128,16 +128,58 @@ def test_start_before_the_first_bar_and_end_ts(ledger: Ledger, ledger_dsn: str, 
     assert (second["fetched"], second["caught_up"]) == (0, True)
 
 
-def test_a_gap_is_passed_and_told(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
-    """Bars that the exchange does not have leave a gap row; the watermark goes on."""
+def test_a_hole_is_confirmed_by_two_requests_and_told(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """Bars that the exchange does not have leave a gap with its evidence; the watermark goes on."""
     engine = simulator(missing=(50, 51, 299, 300, 301))
     with role(engine, ledger_dsn, data_dir) as client:
         told_streams = client.post("/ingest_once", params={"until": "now"}).json()["streams"]
+        views = client.get("/streams").json()["streams"]
 
-    assert [(each["gaps"], each["watermark"]) for each in told_streams] == [
-        (2, START + BARS * MINUTE),
-        (0, START + BARS * MINUTE),
-    ]
+    assert [(each["gaps"], each["watermark"]) for each in told_streams] == [(0, START + BARS * MINUTE)] * 2
+    counts = [(each["gaps_open"], each["gaps_confirmed"], each["gaps_healed"]) for each in views]
+    assert counts == [(0, 2, 0), (0, 0, 0)]
+    first, _ = ledger.bars.gaps(BTC)
+    assert (first.start, first.end) == (START + 50 * MINUTE, START + 52 * MINUTE)
+    one, other = first.evidence["requests"]
+    assert one["since"] != other["since"] and min(one["at"], other["at"]) >= first.end
+
+
+def test_a_bar_that_cannot_be_stays_out_until_it_is_mended(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """It leaves an open gap that names the reason; when the exchange mends it, the gap heals."""
+    engine = simulator()
+    high = engine.scenario.series[0].frame.high
+    true, high[40] = high[40], 1.0
+    with role(engine, ledger_dsn, data_dir, symbols=("BTC/USDT",)) as client:
+        client.post("/ingest_once")
+        (gap,) = ledger.bars.gaps(BTC)
+        stored = len(ledger.bars.read(BTC))
+        high[40] = true
+        client.post("/ingest_once")
+        view = client.get("/streams").json()["streams"][0]
+
+    assert gap.evidence["refused"] == {"2024-03-01T00:40:00Z": "its high is not the highest price"}
+    assert (stored, gap.state) == (300, GapState.OPEN)
+    assert (view["gaps_open"], view["gaps_confirmed"], view["gaps_healed"]) == (0, 0, 1)
+    assert np.array_equal(ledger.bars.read(BTC).matrix(), candles(601).matrix())
+
+
+def test_a_correction_becomes_a_revision(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """The newest known bars are asked for again; `as_of` still tells what was known before."""
+    engine = simulator(now=300)
+    with role(engine, ledger_dsn, data_dir, symbols=("BTC/USDT",)) as client:
+        client.post("/ingest_once")
+        before = ledger.now()
+        while ledger.now() <= before + 1:
+            time.sleep(0.001)
+        engine.scenario.series[0].frame.close[295] += 0.25
+        second = client.post("/ingest_once").json()["streams"][0]
+        third = client.post("/ingest_once").json()["streams"][0]
+
+    assert (second["fetched"], second["stored"], second["revised"]) == (0, 0, 1)
+    assert "revised" not in third
+    was, now = ledger.bars.read(BTC, as_of=before), ledger.bars.read(BTC)
+    assert (now.close[295] - was.close[295], int(now.revision[295])) == (0.25, 1)
+    assert np.array_equal(np.delete(now.matrix(), 295, 0), np.delete(was.matrix(), 295, 0))
 
 
 def test_one_stream_fails_and_the_others_go_on(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:

@@ -85,7 +85,7 @@ BAD_ROWS: dict[str, Callable[[list[Any]], list[list[Any]]]] = {
     "negative price": _times(-1.0, 1, 2, 3, 4),
     "negative volume": lambda row: [[*row[:5], "-1", *row[6:]]],
     "high below low": lambda row: [[*row[:2], repr(float(row[3]) * 0.99), *row[3:]]],
-    "low above open": lambda row: [[*row[:3], repr(float(row[2]) * 1.01), *row[4:]]],
+    "low above open": lambda row: [[*row[:2], repr(float(row[2]) * 1.02), repr(float(row[2]) * 1.01), *row[4:]]],
     "outlier": _times(1e6, 1, 2, 3, 4),
     "outlying wick": _times(1e6, 2),
     "tiny": _times(1e-6, 1, 2, 3, 4),

@@ -1,0 +1,157 @@
+"""R11: what is stored of a rude exchange equals its truth, and nobody knocks while banned."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.fleet.exchange_sim import sim_app
+from services.ingester.app import build
+from services.ingester.settings import IngesterSettings
+from tidewheel.contracts.errors import Overloaded, Unavailable
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.messages import IngestSeal
+from tidewheel.contracts.states import GapState
+from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.features.frames import CandleFrame
+from tidewheel.kit.settings import load
+from tidewheel.ledger.open import migrate, open_ledger
+from tidewheel.market.sim.clock import VirtualClock
+from tidewheel.market.sim.faults import CORRECTED_WITHIN, Faults, RudeExchange
+from tidewheel.market.sim.scenario import Scenario
+
+RUDE = (
+    "ban=0.01,limit=0.01,pause=0.1,5xx=0.02,cut=0.05,short=0.1,drop=0.05,repeat=0.05,disorder=0.1,bad=0.1,"
+    "skew=90,revise=0.05,hole=0.01,listing=0.02,halt=0.01"
+)
+AHEAD = 3 * 60_000  #: ms past the data's end at which even a clock that is off calls all bars closed
+PATIENCE = 60  #: attempts in a row that an exchange may refuse or fail before this gives up
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What came of one trial."""
+
+    bars: int  #: that the exchange really has
+    requests: int  #: it was sent
+    requests_while_banned: int
+    violations: list[str]  #: sentences; none when the promise held
+
+
+def prove_exchange(
+    scenario: Scenario,
+    home: Path,
+    seed: int,
+    *,
+    faults: str = RUDE,
+    stride: int = 40,
+    progress: Callable[[int, int], None] = lambda done, of: None,
+) -> Proof:
+    """Ingest a rude exchange to the end of its data, half of it as history and half as it happens; compare.
+
+    Args:
+        scenario: one series, of which the second half is lived through.
+        home: an empty folder for the ledger.
+        seed: of the faults.
+        stride: most bars that close between two ingestions of the second half.
+        progress: called with the bars of time that have passed, and all of them.
+    """
+    (series,) = scenario.series
+    step, first = series.frame.step, int(series.frame.open_time[0])
+    count = len(series.frame)
+    clock = VirtualClock(first + count // 2 * step)
+    engine = RudeExchange(scenario, Faults.parse(faults), seed, clock)
+    dsn = f"sqlite:///{home}/ledger.sqlite"
+    migrate(dsn, home)
+    with _served(engine) as url:
+        settings = load(
+            IngesterSettings,
+            tidewheel_home=home,
+            data_dir=home,
+            ledger_db=dsn,
+            exchange_url=url,
+            symbols=(series.symbol,),
+            start_ts=first,
+            redis_url="redis://127.0.0.1:9/0",
+            auth_mode="dev",
+        )
+        service = build(settings)
+        key = StreamKey("binance", series.symbol, series.timeframe)
+        try:
+            while True:
+                _ingest(lambda: service.tasks[IngestSeal](IngestSeal(stream=str(key))))
+                now = clock.now()
+                progress((now - first) // step, count)
+                if now >= scenario.ends[-1] + AHEAD + CORRECTED_WITHIN * step:
+                    break
+                # Sometimes a bar or two, sometimes many, and never on the minute.
+                far = now // step % 3 > 0
+                clock.move_to(now + (1 + (now // step * 7 + seed) % stride if far else 1) * step + 7_001)
+        finally:
+            for close in service.close:
+                close()
+    ledger = open_ledger(dsn, home)
+    try:
+        stored = ledger.bars.read(key)
+        violations = compared(engine.scenario.series[0].frame, stored)
+        violations += [
+            f"the gap of {iso(gap.start)} was confirmed with {len(gap.evidence['requests'])} requests"
+            for gap in ledger.bars.gaps(key)
+            if gap.state is GapState.CONFIRMED_EMPTY
+            and len({request["since"] for request in gap.evidence["requests"]}) < 2
+        ]
+    finally:
+        ledger.close()
+    if engine.requests_while_banned:
+        violations.append(f"{engine.requests_while_banned} requests were sent while banned")
+    return Proof(len(engine.scenario.series[0].frame), engine.requests, engine.requests_while_banned, violations)
+
+
+def compared(truth: CandleFrame, stored: CandleFrame) -> list[str]:
+    """How the stored bars differ from the true ones; the first of each kind is named."""
+    real, known = dict(zip(truth.open_time.tolist(), truth.rows(), strict=True)), {row[0]: row for row in stored.rows()}
+
+    def told(times: list[UtcMillis], what: str) -> list[str]:
+        return [f"{len(times)} bars {what}, first {iso(times[0])}"] if times else []
+
+    return [
+        *told([time for time in real if time not in known], "are missing"),
+        *told([time for time in known if time not in real], "do not exist"),
+        *told([time for time in real if time in known and known[time] != real[time]], "have other values"),
+    ]
+
+
+def _ingest(ingest: Callable[[], object]) -> None:
+    """As the cron does: what fails now is tried again later."""
+    for attempt in range(PATIENCE):
+        try:
+            ingest()
+            return
+        except Overloaded as refused:
+            time.sleep(min(1.0, float(refused.extra.get("retry_after", 0.1))))
+        except Unavailable:
+            if attempt == PATIENCE - 1:
+                raise
+    raise Unavailable(f"the simulated exchange refused {PATIENCE} times in a row; lower its faults")
+
+
+@contextmanager
+def _served(engine: RudeExchange) -> Iterator[str]:
+    """The exchange's address until the block ends."""
+    import uvicorn
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(sim_app(engine), log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()
