@@ -47,22 +47,24 @@ def prove_exchange(
     seed: int,
     *,
     faults: str = RUDE,
+    lived: int = 400,
     stride: int = 40,
     progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> Proof:
-    """Ingest a rude exchange to the end of its data, half of it as history and half as it happens; compare.
+    """Ingest a rude exchange to the end of its data, most of it as history and the rest as it happens; compare.
 
     Args:
-        scenario: one series, of which the second half is lived through.
+        scenario: one series.
         home: an empty folder for the ledger.
         seed: of the faults.
-        stride: most bars that close between two ingestions of the second half.
+        lived: bars at the end that close while they are ingested.
+        stride: most of them that close between two ingestions.
         progress: called with the bars of time that have passed, and all of them.
     """
     (series,) = scenario.series
     step, first = series.frame.step, int(series.frame.open_time[0])
     count = len(series.frame)
-    clock = VirtualClock(first + count // 2 * step)
+    clock = VirtualClock(first + max(1, count - lived) * step)
     engine = RudeExchange(scenario, Faults.parse(faults), seed, clock)
     dsn = f"sqlite:///{home}/ledger.sqlite"
     migrate(dsn, home)

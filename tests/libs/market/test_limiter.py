@@ -1,12 +1,20 @@
 import json
 import multiprocessing
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from services.fleet.exchange_sim import sim_app
+from tests.libs.market.served import served
+from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.errors import BadSetting, Overloaded
-from tidewheel.market.limiter import Bucket, Limiter
+from tidewheel.contracts.times import MINUTE
+from tidewheel.market.limiter import MAX_WAIT, Bucket, Limiter
+from tidewheel.market.sim.clock import VirtualClock
+from tidewheel.market.sim.faults import Faults, RudeExchange
 
 
 class HandClock:
@@ -112,3 +120,43 @@ def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
 
     with pytest.raises(BadSetting, match="cannot be made"):
         Limiter(tmp_path / "limits").bucket("binance", "x", 1, 1)
+
+
+ASK = """
+import sys
+from pathlib import Path
+from tidewheel.contracts.errors import Overloaded, Unavailable
+from tidewheel.market.exchange import open_exchange
+from tidewheel.market.limiter import Limiter
+
+exchange = open_exchange("binance", url=sys.argv[1], limiter=Limiter(Path(sys.argv[2])))
+for _ in range(15):
+    try:
+        exchange.closed_bars("BTC/USDT", "1m", int(sys.argv[3]), limit=10)
+    except (Overloaded, Unavailable):
+        continue
+"""
+
+
+def test_four_processes_send_nothing_while_one_of_them_is_banned(tmp_path: Path) -> None:
+    """A ban that one process meets binds all at once; the simulator counts every request that comes before its end."""
+    frame = candles(50)
+    clock = VirtualClock(START + 50 * MINUTE)
+    faults = Faults.parse("ban=0.1,limit=0.1,pause=0.2")
+    engine = RudeExchange(told(("BTC/USDT", "1m", frame)), faults, 1, clock)
+    with served(sim_app(engine)) as url:
+        arguments = [sys.executable, "-c", ASK, url, str(tmp_path), str(START)]
+        processes = [subprocess.Popen(arguments) for _ in range(4)]
+        assert [process.wait(120) for process in processes] == [0] * 4
+
+    assert engine.requests > 4 * 15
+    assert engine.requests_while_banned == 0
+
+
+def test_a_stopped_process_does_not_keep_its_turn_for_ever(tmp_path: Path) -> None:
+    """Whoever finds the turn taken waits at most MAX_WAIT seconds, and then asks without it."""
+    slept: list[float] = []
+    first = Bucket(tmp_path / "b.json", 1.0, 1.0)
+    second = Bucket(tmp_path / "b.json", 1.0, 1.0, sleep=slept.append)
+    with first.turn(), second.turn():
+        assert sum(slept) == pytest.approx(MAX_WAIT, abs=0.1)
