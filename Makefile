@@ -28,7 +28,7 @@ clean-data:  ## Remove ./data: candles, models, ledger
 	rm -rf data
 
 ## Work on it
-.PHONY: test check bench
+.PHONY: test check prove bench
 test: $(VENV)/.stamp  ## Set up, then run the tests
 	@$(BIN)/python -m pytest -n 2
 
@@ -37,6 +37,9 @@ check: $(VENV)/.stamp  ## Format, lint, types and import rules
 	@$(BIN)/ruff check libs services tests
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+prove: $(VENV)/.stamp  ## Try the promises out for some minutes, with kills and clock jumps (ARGS="swaps --quick")
+	@$(BIN)/tidewheel prove $(ARGS)
 
 bench: $(VENV)/.stamp  ## Print our speed beside the peers'
 	@mkdir -p benchmarks/results && $(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json

@@ -45,8 +45,9 @@ _PLACES = {
     "models": (f"{_HERE}.models:models", "List a family's versions with their verdicts."),
     "promote": (f"{_HERE}.models:promote", "Make a version the champion."),
     "rollback": (f"{_HERE}.models:rollback", "Go back to the previous champion."),
-    "ledger": (f"{_HERE}.ledger:ledger", "Migrate, list and check the ledger."),
+    "ledger": (f"{_HERE}.ledger:ledger", "Migrate, list, check and mend the ledger."),
     "keys": (f"{_HERE}.keys:keys", "Create, list and revoke API keys."),
+    "prove": (f"{_HERE}.prove:prove", "Try the promises out on this machine; exit status 1 when one is broken."),
     "settings": (f"{_HERE}.settings:settings", "Print the settings in force, secrets masked."),
     "openapi": (f"{_HERE}.settings:openapi", "Print the OpenAPI document of a role."),
 }

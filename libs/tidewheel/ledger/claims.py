@@ -4,9 +4,12 @@ One row for each (consumer, file), so a file is consumed at most once by each co
 the transaction of a run, which has presented its fence there.
 """
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.states import ClaimState
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.files import sealed_file, select_files
@@ -43,9 +46,42 @@ class Claims:
                 select(claims).where(claims.c.consumer == consumer).order_by(claims.c.file_id)
             ).all()
         return [
-            Consumption(file_id=row.file_id, state=ClaimState(row.state), run_id=row.run_id, attempts=row.attempts)
+            Consumption(
+                file_id=row.file_id,
+                state=ClaimState(row.state),
+                run_id=row.run_id,
+                attempts=row.attempts,
+                requeued_by=row.requeued_by,
+            )
             for row in rows
         ]
+
+    def requeue(self, consumer: str, file_ids: Sequence[int], actor: str) -> list[int]:
+        """Free files that are poison, or have failed attempts on record, as if never tried; the ids that changed.
+
+        Raises:
+            Conflict: `not_to_requeue`: a run holds or has consumed one of them; nothing was changed.
+        """
+        mine = (claims.c.consumer == consumer) & claims.c.file_id.in_(file_ids)
+        taken = (ClaimState.PROCESSING, ClaimState.PROCESSED)
+        with self._db.write() as connection:
+            rows = connection.execute(select(claims).where(mine).order_by(claims.c.file_id).with_for_update()).all()
+            for row in rows:
+                if row.state in taken:
+                    raise Conflict(
+                        f"file {row.file_id} is {row.state} by run {row.run_id} of {consumer}; only poison and "
+                        "free files are put back",
+                        code="not_to_requeue",
+                    )
+            changed = [row.file_id for row in rows if row.state == ClaimState.POISON or row.attempts]
+            connection.execute(
+                update(claims)
+                .where(claims.c.consumer == consumer, claims.c.file_id.in_(changed))
+                .values(
+                    state=ClaimState.DOWNLOADED, attempts=0, run_id=None, requeued_by=actor, changed_at=self._db.clock()
+                )
+            )  # fmt: skip
+        return changed
 
 
 def claim(
@@ -94,10 +130,12 @@ def give_back(db: Database, connection: Connection, run_id: int, *, counted: boo
     free, poison = literal(str(ClaimState.DOWNLOADED)), literal(str(ClaimState.POISON))
     state = case((claims.c.attempts >= MAX_ATTEMPTS, poison), else_=free) if counted else free
     attempts = claims.c.attempts - (0 if counted else 1)
+    # A poison claim goes on naming the run that left it, for `requeue` by run.
+    holder = case((state == poison, claims.c.run_id), else_=None)
     connection.execute(
         update(claims)
         .where(_held_by(run_id))
-        .values(state=state, attempts=attempts, run_id=None, changed_at=db.clock())
+        .values(state=state, attempts=attempts, run_id=holder, changed_at=db.clock())
     )
 
 

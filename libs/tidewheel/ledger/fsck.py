@@ -79,14 +79,15 @@ def _watermarks(connection: Connection, sealed: Sequence[Row[Any]]) -> Finding:
 
 
 def _claims(connection: Connection) -> Finding:
-    """A claim is held by a running run, consumed by a published one, or free."""
+    """A claim is held by a running run, consumed by a published one, free, or poison."""
     holds = and_(claims.c.state == ClaimState.PROCESSING, runs.c.state == RunState.RUNNING)
     consumed = and_(claims.c.state == ClaimState.PROCESSED, runs.c.state.in_([RunState.PROMOTED, RunState.REFUSED]))
-    free = and_(claims.c.state.in_([ClaimState.DOWNLOADED, ClaimState.POISON]), claims.c.run_id.is_(None))
+    free = and_(claims.c.state == ClaimState.DOWNLOADED, claims.c.run_id.is_(None))
+    poison = claims.c.state == ClaimState.POISON  # names the run that failed on it last, whatever became of that run
     query = (
         select(claims, runs.c.state.label("run_state"))
         .outerjoin(runs, runs.c.id == claims.c.run_id)
-        .where(func.coalesce(or_(holds, consumed, free), False).is_(False))
+        .where(func.coalesce(or_(holds, consumed, free, poison), False).is_(False))
         .order_by(claims.c.consumer, claims.c.file_id)
     )
     wrong = [

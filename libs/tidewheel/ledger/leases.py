@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from sqlalchemy import ColumnElement, Connection, Row, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from tidewheel.contracts.errors import FenceLost, LeaseTaken, Unavailable
+from tidewheel.contracts.errors import FenceLost, LeaseTaken, NotFound, Unavailable
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease
 from tidewheel.ledger.tables import counters, fence_sequence, leases
@@ -45,6 +45,20 @@ class Leases:
         """End the right; without effect where it was lost already."""
         with self._db.write() as connection:
             release(connection, lease)
+
+    def end(self, name: str) -> Lease:
+        """End the right called `name`, whoever holds it; what it was. Its holder's next write is refused.
+
+        Raises:
+            NotFound: nobody holds it.
+        """
+        with self._db.write() as connection:
+            held = (leases.c.name == name) & (leases.c.until > self._db.clock())
+            row = connection.execute(select(leases).where(held).with_for_update()).one_or_none()
+            if row is None:
+                raise NotFound(f"nobody holds a lease called {name!r}; they are called run:42, stream:... and keeper")
+            release(connection, _lease(row))
+            return _lease(row)
 
     def get(self, name: str) -> Lease | None:
         """The lease, where somebody holds it now."""

@@ -204,8 +204,9 @@ class Consumption:
 
     file_id: int
     state: str  #: a ClaimState
-    run_id: int | None  #: run that holds it or consumed it
+    run_id: int | None  #: run that holds it, consumed it, or was the last to fail on what is poison now
     attempts: int  #: how often a run that held it failed or died
+    requeued_by: str | None  #: who last put it back by hand
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -175,9 +175,12 @@ claims = Table(
     Column("consumer", Text, nullable=False),
     Column("file_id", Id, ForeignKey("files.id"), nullable=False),
     Column("state", Text, nullable=False),
-    Column("run_id", Id, ForeignKey("runs.id"), doc="the run that holds or consumed it; null while downloaded"),
+    Column(
+        "run_id", Id, ForeignKey("runs.id"), doc="the run that holds, consumed or poisoned it; null while downloaded"
+    ),
     Column("attempts", Integer, nullable=False, server_default="0"),
     Column("changed_at", BigInteger, nullable=False),
+    Column("requeued_by", Text, doc="who last put it back by hand"),
     # With disjoint first revisions this is what makes strict training exactly-once.
     PrimaryKeyConstraint("consumer", "file_id"),
     Index("ix_claims_run_id", "run_id"),

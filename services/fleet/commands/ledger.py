@@ -1,5 +1,6 @@
 """`tidewheel ledger`: the tables for people."""
 
+import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from services.fleet.home import ledger_address
 from services.fleet.output import json_option, moment, print_json, print_rows, table
 from tidewheel.contracts.errors import NotFound
 from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.states import ClaimState
 from tidewheel.kit.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ def opened() -> Iterator["Ledger"]:
 
 @click.group()
 def ledger() -> None:
-    """Migrate, list and check the ledger."""
+    """Migrate, list, check and mend the ledger."""
 
 
 @ledger.command()
@@ -117,3 +119,40 @@ def fsck(ctx: click.Context, as_json: bool) -> None:
     print_rows(findings, as_json, "Nothing to check.")
     if not all(finding["ok"] for finding in findings):
         ctx.exit(1)
+
+
+@ledger.command()
+@click.argument("targets", nargs=-1, required=True, metavar="run:RUN|FILE...")
+@click.option("--consumer", default="hmm", show_default=True, help="Whose claims on the files.")
+@json_option
+def requeue(targets: tuple[str, ...], consumer: str, as_json: bool) -> None:
+    """Free files that too many attempts failed on: file ids, or run:RUN for the poison that run left behind."""
+    wrong = [target for target in targets if not target.removeprefix("run:").isdecimal()]
+    if wrong:
+        raise click.BadParameter(f"{wrong[0]!r} is neither a file's id nor run:RUN", param_hint="run:RUN|FILE...")
+    runs = {int(target[4:]) for target in targets if target.startswith("run:")}
+    with opened() as ledger:
+        files = [int(target) for target in targets if not target.startswith("run:")]
+        files += [
+            each.file_id
+            for each in ledger.claims.consumption(consumer)
+            if each.state is ClaimState.POISON and each.run_id in runs
+        ]
+        freed = ledger.claims.requeue(consumer, files, f"cli:{getpass.getuser()}")
+    if as_json:
+        print_json({"consumer": consumer, "files": freed})
+    else:
+        click.echo(f"{len(freed)} files of {consumer} are free again: the next run takes them.")
+
+
+@ledger.command()
+@click.argument("lease")
+@json_option
+def release(lease: str, as_json: bool) -> None:
+    """End the lease called LEASE, such as run:42; its holder's next write is refused."""
+    with opened() as ledger:
+        ended = ledger.leases.end(lease)
+    if as_json:
+        print_json({"lease": ended.name, "owner": ended.owner, "fence": ended.fence})
+    else:
+        click.echo(f"{ended.name} was held by {ended.owner}; it is free.")

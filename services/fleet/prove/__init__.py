@@ -1,1 +1,1 @@
-"""Promises, shown: each function breaks what it can and counts what did not hold."""
+"""`tidewheel prove`: the promises of the loop, each tried out on real code; what did not hold is counted."""

@@ -48,7 +48,7 @@ class TestSchema:
         """A ledger of another revision is named and refused, also by migrate where it is newer."""
         with ledger._db.write() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(SchemaMismatch, match="is of revision 9999 and this program needs 0001"):
+        with pytest.raises(SchemaMismatch, match="is of revision 9999 and this program needs 0002"):
             open_ledger(ledger_dsn, data_dir)
         with pytest.raises(SchemaMismatch, match="install the newer tidewheel"):
             migrate(ledger_dsn, data_dir)

@@ -1,0 +1,61 @@
+"""`tidewheel prove`: try the promises out on this machine."""
+
+import tempfile
+import time
+from pathlib import Path
+
+import click
+
+from services.fleet.output import json_option, print_json, table
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option("--quick", is_flag=True, help="The short form that `make test` runs.")
+@click.option("--seed", default=1, show_default=True, help="Of every draw.")
+@json_option
+@click.pass_context
+def prove(ctx: click.Context, name: str | None, quick: bool, seed: int, as_json: bool) -> None:
+    """Try the promises out on real code and real processes, all or the one called NAME; exit status 1 on a violation.
+
+    It works in a temporary folder with servers of its own, and touches no ledger or model of yours.
+    """
+    from services.fleet.display import display
+    from services.fleet.prove.ground import own_ground
+    from services.fleet.prove.proof import Budget
+    from services.fleet.prove.proofs import PROOFS
+    from services.fleet.supervisor import interrupt_on_stop_signals
+
+    chosen = [proof for proof in PROOFS if name in (None, proof.name)]
+    if not chosen:
+        known = ", ".join(proof.name for proof in PROOFS)
+        raise click.BadParameter(f"there is no proof {name!r}; there are {known}", param_hint="NAME")
+    interrupt_on_stop_signals()
+    shown = display()
+    rows = []
+    with tempfile.TemporaryDirectory(prefix="tidewheel-prove-", ignore_cleanup_errors=True) as folder:
+        Path(folder).chmod(0o755)  # as root the Postgres runs as nobody, who must be able to enter
+        with own_ground(Path(folder), shown.note) as ground:
+            for proof in chosen:
+                started = time.monotonic()
+                with shown.step(f"{proof.name}: {proof.promise}"):
+                    trials = proof.quick if quick else proof.trials
+                    tally = proof.run(Budget(trials=trials, seed=seed, ground=ground), shown.progress)
+                rows.append(
+                    {
+                        "invariant": f"{proof.name}: {proof.promise}",
+                        "trials": tally.trials,
+                        "violations": tally.violations,
+                        "time": f"{time.monotonic() - started:.1f} s",
+                        "first": tally.first,
+                    }
+                )
+    broken = [row for row in rows if row["violations"]]
+    if as_json:
+        print_json(rows)
+    else:
+        click.echo(table([{key: value for key, value in row.items() if key != "first"} for row in rows]))
+        for row in broken:
+            click.echo(f"\n{row['invariant']}\n  broken: {row['first']}")
+    if broken:
+        ctx.exit(1)

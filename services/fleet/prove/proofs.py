@@ -1,0 +1,35 @@
+"""The list of proofs. A proof's own imports wait until it runs."""
+
+from services.fleet.prove import bits, claims, swaps, zombies
+from services.fleet.prove.proof import Proof
+
+PROOFS = (
+    Proof(
+        name="claims",
+        promise="R1: no file is lost and none is consumed twice, whatever is killed, frozen or cut off",
+        trials=1_000,
+        quick=20,
+        run=claims.prove,
+    ),
+    Proof(
+        name="zombies",
+        promise="R3: a holder whose lease has ended never commits",
+        trials=12_000,
+        quick=400,
+        run=zombies.prove,
+    ),
+    Proof(
+        name="swaps",
+        promise="R7: a reader sees one intact version, whenever `current` is moved",
+        trials=10_000,
+        quick=100,
+        run=swaps.prove,
+    ),
+    Proof(
+        name="bits",
+        promise="R9: a flipped bit of a bundle never reaches a request",
+        trials=1_000,
+        quick=60,
+        run=bits.prove,
+    ),
+)

@@ -1,0 +1,60 @@
+"""What a person can put right: poison files, and a lease that must end now."""
+
+import pytest
+
+from tests.libs.ledger.rows import PASSED, new_version, seal
+from tidewheel.contracts.errors import Conflict, FenceLost, NotFound
+from tidewheel.contracts.states import ClaimState, RunState
+from tidewheel.ledger.claims import MAX_ATTEMPTS
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.run_lease import RunLease
+
+
+def leased(ledger: Ledger) -> RunLease:
+    run, _ = ledger.runs.start_or_join("hmm", "hmm", "test")
+    lease = ledger.runs.lease(run.id, "worker", 60_000)
+    assert lease is not None
+    return lease
+
+
+def test_poison_is_free_again(ledger: Ledger) -> None:
+    """A poison file names its last run; put back, it is claimed as if never tried, and its record says by whom."""
+    (file,) = seal(ledger, range(1))
+    for _ in range(MAX_ATTEMPTS):
+        lease = leased(ledger)
+        lease.claim_files()
+        lease.finish(RunState.FAILED, "broken")
+    (poison,) = ledger.claims.consumption("hmm")
+    assert (poison.state, poison.run_id) == (ClaimState.POISON, lease.run.id)
+    assert all(finding.ok for finding in ledger.fsck() if finding.check == "claims")
+
+    assert ledger.claims.requeue("hmm", [file], "a person") == [file]
+
+    (free,) = ledger.claims.consumption("hmm")
+    assert (free.state, free.attempts, free.run_id) == (ClaimState.DOWNLOADED, 0, None)
+    assert free.requeued_by == "a person"
+    assert [each.id for each in leased(ledger).claim_files()] == [file]
+
+
+def test_held_and_consumed_files_stay(ledger: Ledger) -> None:
+    """A file that a run holds or has consumed is not put back: that would train it twice."""
+    (file,) = seal(ledger, range(1))
+    lease = leased(ledger)
+    lease.claim_files()
+    with pytest.raises(Conflict, match="is processing by run"):
+        ledger.claims.requeue("hmm", [file], "a person")
+    lease.publish(new_version(1), PASSED)
+    with pytest.raises(Conflict, match="is processed by run"):
+        ledger.claims.requeue("hmm", [file], "a person")
+
+
+def test_a_released_lease_is_gone(ledger: Ledger) -> None:
+    """Its holder writes nothing more, and a lease that nobody holds is not found."""
+    lease = leased(ledger)
+
+    assert ledger.leases.end(lease.lease.name).owner == "worker"
+
+    with pytest.raises(FenceLost):
+        lease.claim_files()
+    with pytest.raises(NotFound, match="nobody holds"):
+        ledger.leases.end(lease.lease.name)
