@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -100,7 +101,7 @@ def valkey(folder: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 @cache
 def engine_holds(image: str) -> bool:
     """Whether the engine that testcontainers would use answers and has `image`; never pulls."""
-    if not Path("/var/run/docker.sock").exists() and "DOCKER_HOST" not in os.environ:
+    if not _engine_listens():
         return False
     import docker
     from docker.errors import DockerException
@@ -115,6 +116,20 @@ def engine_holds(image: str) -> bool:
         return False
     finally:
         client.close()
+
+
+def _engine_listens() -> bool:
+    """Asked before docker's client is made: where nobody listens, that leaves a socket open behind its error."""
+    scheme, _, place = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").partition("://")
+    if scheme != "unix":
+        return True
+    with socket.socket(socket.AF_UNIX) as probe:
+        probe.settimeout(1)
+        try:
+            probe.connect(place)
+        except OSError:
+            return False
+    return True
 
 
 def _without_pulling() -> None:
