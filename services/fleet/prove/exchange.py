@@ -5,23 +5,24 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.fleet.exchange_sim import sim_app
+from services.fleet.prove.proof import Budget, Tally, Tell
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import Overloaded, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import IngestSeal
 from tidewheel.contracts.states import GapState
-from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.contracts.times import MINUTE, UtcMillis, iso
 from tidewheel.features.frames import CandleFrame
 from tidewheel.kit.settings import load
 from tidewheel.ledger.open import migrate, open_ledger
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.faults import CORRECTED_WITHIN, Faults, RudeExchange
-from tidewheel.market.sim.scenario import Scenario
+from tidewheel.market.sim.scenario import START, Scenario, demo
 
 RUDE = (
     "ban=0.01,limit=0.01,pause=0.1,5xx=0.02,cut=0.05,short=0.1,drop=0.05,repeat=0.05,disorder=0.1,bad=0.1,"
@@ -32,8 +33,8 @@ PATIENCE = 60  #: attempts in a row that an exchange may refuse or fail before t
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
-    """What came of one trial."""
+class Told:
+    """What came of one exchange."""
 
     bars: int  #: that the exchange really has
     requests: int  #: it was sent
@@ -41,7 +42,30 @@ class Proof:
     violations: list[str]  #: sentences; none when the promise held
 
 
-def prove_exchange(
+def prove(budget: Budget, tell: Tell) -> Tally:
+    """A trial is a bar of one synthetic stream, got from an exchange that has every fault at once."""
+    home = budget.ground.folder / f"exchange-{budget.seed}"
+    home.mkdir()
+    told = ingest_rude(
+        market(budget.trials, budget.seed),
+        home,
+        budget.seed,
+        progress=lambda done, of: tell(min(1.0, done / of), f"{done} of {of} bars have passed"),
+    )
+    tally = Tally(trials=told.bars)
+    for violation in told.violations:
+        tally.broken(violation)
+    return tally
+
+
+def market(bars: int, seed: int = 1) -> Scenario:
+    """The first bars of one synthetic stream."""
+    whole = demo(seed)
+    series = replace(whole.series[0], frame=whole.series[0].frame.take(slice(bars)))
+    return replace(whole, series=(series,), ends=(START + len(series.frame) * MINUTE,))
+
+
+def ingest_rude(
     scenario: Scenario,
     home: Path,
     seed: int,
@@ -50,7 +74,7 @@ def prove_exchange(
     lived: int = 400,
     stride: int = 40,
     progress: Callable[[int, int], None] = lambda done, of: None,
-) -> Proof:
+) -> Told:
     """Ingest a rude exchange to the end of its data, most of it as history and the rest as it happens; compare.
 
     Args:
@@ -109,7 +133,7 @@ def prove_exchange(
         ledger.close()
     if engine.requests_while_banned:
         violations.append(f"{engine.requests_while_banned} requests were sent while banned")
-    return Proof(len(engine.scenario.series[0].frame), engine.requests, engine.requests_while_banned, violations)
+    return Told(len(engine.scenario.series[0].frame), engine.requests, engine.requests_while_banned, violations)
 
 
 def compared(truth: CandleFrame, stored: CandleFrame) -> list[str]:

@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, claims, swaps, zombies
+from services.fleet.prove import bits, claims, exchange, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -31,5 +31,12 @@ PROOFS = (
         trials=1_000,
         quick=60,
         run=bits.prove,
+    ),
+    Proof(
+        name="exchange",
+        promise="R11: what is stored of a rude exchange is its truth, and nobody knocks while banned",
+        trials=20_000,
+        quick=1_500,
+        run=exchange.prove,
     ),
 )

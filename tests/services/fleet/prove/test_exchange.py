@@ -1,30 +1,20 @@
 """The oracle of a rude exchange, and that it bites."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from services.fleet.prove.exchange import prove_exchange
-from tidewheel.contracts.times import MINUTE
+from services.fleet.prove.exchange import ingest_rude, market
 from tidewheel.market import exchange
 from tidewheel.market.screen import Screened
-from tidewheel.market.sim.scenario import START, Scenario, demo
 
-BARS = 3_000
-
-
-def market(bars: int = BARS) -> Scenario:
-    """The first bars of one synthetic stream."""
-    whole = demo(1)
-    series = replace(whole.series[0], frame=whole.series[0].frame.take(slice(bars)))
-    return replace(whole, series=(series,), ends=(START + bars * MINUTE,))
+BARS = 1_500
 
 
 def test_what_is_stored_of_a_rude_exchange_is_its_truth(tmp_path: Path) -> None:
     """Every bar that exists is stored with its latest values, no other bar is, and nobody knocks while banned."""
-    proof = prove_exchange(market(), tmp_path, seed=1)
+    proof = ingest_rude(market(BARS), tmp_path, seed=1)
 
     assert proof.violations == []
     assert proof.bars > 0.9 * BARS and proof.requests > 50
@@ -41,7 +31,7 @@ def test_the_oracle_sees_an_adapter_that_believes_an_empty_page(
 
     monkeypatch.setattr(exchange.Exchange, "_shown", credulous)
     monkeypatch.setattr("services.ingester.service.GAPS_AT_ONCE", 0)
-    proof = prove_exchange(market(600), tmp_path, seed=1, faults="short=0.3,drop=0.3", lived=300, stride=20)
+    proof = ingest_rude(market(600), tmp_path, seed=1, faults="short=0.3,drop=0.3", lived=300, stride=20)
 
     assert any("are missing" in sentence for sentence in proof.violations)
 
@@ -52,6 +42,6 @@ def test_the_oracle_sees_an_adapter_that_believes_an_open_candle(
     """Planted: the exchange's clock alone says which bars have closed, and known bars are not asked for again."""
     monkeypatch.setattr(exchange, "SETTLED", 0)
     monkeypatch.setenv("TIDEWHEEL_OVERLAP_BARS", "0")
-    proof = prove_exchange(market(120), tmp_path, seed=1, faults="skew=90", stride=4)
+    proof = ingest_rude(market(120), tmp_path, seed=1, faults="skew=90", stride=4)
 
     assert any("have other values" in sentence for sentence in proof.violations)
