@@ -15,7 +15,8 @@ from tidewheel.ledger.formats import csv_text, parquet_bytes
 
 MayRead = Depends(require(Scope.READ))
 MayIngest = Depends(require(Scope.INGEST))
-Time = Annotated[str | None, Query(max_length=40, examples=["2026-01-01T00:00Z"])]
+Start = Annotated[str | None, Query(max_length=40, examples=["2026-01-01T00:00Z"])]
+End = Annotated[str | None, Query(max_length=40, examples=["2026-01-02T00:00Z"])]
 
 
 def router(ingester: Ingester) -> APIRouter:
@@ -63,9 +64,9 @@ def router(ingester: Ingester) -> APIRouter:
     )
     def candles(
         stream: Annotated[str, Query(max_length=200, examples=["binance:BTC/USDT:1m"])],
-        start: Time = None,
-        end: Time = None,
-        as_of: Time = None,
+        start: Start = None,
+        end: End = None,
+        as_of: End = None,
         format: Literal["csv", "json", "parquet"] = "json",
     ) -> Response:
         """Bars with `start <= open_time < end`, each in its newest revision; as the ledger knew them at `as_of`."""

@@ -102,7 +102,7 @@ def predict_router(predictor: httpx.Client) -> APIRouter:
         openapi_extra={
             "requestBody": {
                 "content": {
-                    "application/json": {"schema": {"type": "object"}, "example": {"logret": [0.0001, -0.0002]}}
+                    "application/json": {"schema": {"type": "object"}, "example": {"logret": [0.0001, -0.0002] * 20}}
                 }
             }
         },

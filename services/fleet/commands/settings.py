@@ -1,5 +1,7 @@
 """`tidewheel settings` and `tidewheel openapi`: what the roles read and answer."""
 
+from tempfile import TemporaryDirectory
+
 import click
 
 from services.fleet.output import json_option, print_json, table
@@ -40,18 +42,23 @@ def _written(value: object) -> str | None:
 def openapi(role: str, as_json: bool) -> None:
     """Print the OpenAPI document of ROLE; it is JSON with and without --json.
 
-    It opens the ledger as the role does. The running fleet's merged document is at /openapi.json of the edge.
+    No fleet or ledger is needed. The running fleet's merged document is at /openapi.json of the edge.
     """
     from services.fleet.roles import build
     from tidewheel.kit.logs import configure
     from tidewheel.kit.settings import load
     from tidewheel.kit.web import create_app
+    from tidewheel.ledger.open import migrate
 
-    settings = load(settings_type(Role(role)))
-    configure(settings, role)  # events go to standard error: standard output is the document
-    service = build(Role(role), settings)
-    try:
-        print_json(create_app(service).openapi())
-    finally:
-        for close in reversed(service.close):
-            close()
+    with TemporaryDirectory(prefix="tidewheel-openapi-") as folder:
+        # A document does not depend on what a ledger holds, so an empty one of its own serves.
+        home = {"tidewheel_home": folder, "data_dir": folder, "models_dir": folder, "ledger_db": f"{folder}/ledger"}
+        settings = load(settings_type(Role(role)), **home)
+        configure(settings, role)  # events go to standard error: standard output is the document
+        migrate(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+        service = build(Role(role), settings)
+        try:
+            print_json(create_app(service).openapi())
+        finally:
+            for close in reversed(service.close):
+                close()

@@ -48,6 +48,16 @@ def test_every_command_that_answers_has_json() -> None:
     assert lacking == {"tidewheel up"}
 
 
+@pytest.mark.parametrize("role", ["ingester", "ml-trainer", "predictor"])
+def test_openapi_needs_no_ledger(role: str, tmp_path: Path) -> None:
+    """The document of a role is printed on a machine where nothing ever ran, and nothing is left there."""
+    command = [sys.executable, "-m", "services.fleet.cli", "openapi", role]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+
+    assert "/health" in json.loads(done.stdout)["paths"]
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_is_one_sentence_and_status_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

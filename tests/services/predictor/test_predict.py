@@ -48,6 +48,14 @@ def test_log_returns(version: str, client: TestClient) -> None:
     assert body["model_version"] == answer.headers["X-Model-Version"] == version
 
 
+def test_documented_examples_are_answered(version: str, client: TestClient) -> None:
+    """What the API page shows works when it is pasted; the stream is one that this ledger does not have."""
+    examples = client.get("/openapi.json").json()["components"]["schemas"]["PredictRequest"]["examples"]
+    answers = {next(iter(example)): client.post("/predict", json=example) for example in examples}
+
+    assert {kind: answer.status_code for kind, answer in answers.items()} == {"logret": 200, "stream": 404}
+
+
 def test_bars_carry_their_last_bars_time(version: str, client: TestClient) -> None:
     """Bars give the same regime as their log returns; old ones are stale, those of now are not."""
     frame = bars(100)
