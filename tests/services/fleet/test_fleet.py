@@ -120,6 +120,8 @@ def exchange(folder: Path) -> Iterator[str]:
 @contextmanager
 def up(folder: Path, base: int, environment: Mapping[str, str]) -> Iterator["subprocess.Popen[str]"]:
     """`tidewheel up`, ready; stopped by Ctrl-C at the end, and nothing of it left."""
+    # A shell starts background jobs with Ctrl-C ignored, and their children inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     fleet = tidewheel(folder, "up", "--port-base", str(base), environment=environment)
     assert fleet.stderr is not None
     said = []
