@@ -50,8 +50,8 @@ def router(ingester: Ingester) -> APIRouter:
 
     @routes.get("/streams", dependencies=[MayRead])
     def streams() -> StreamList:
-        """All streams: origin, watermark, bars, files, gaps."""
-        return StreamList(streams=ingester.streams())
+        """All streams: origin, watermark, bars, files, gaps, and what last went wrong with each."""
+        return ingester.streams()
 
     @routes.get(
         "/candles",

@@ -56,6 +56,16 @@ class Ingested(Answer):
     )
 
 
+class StreamFailure(StreamError):
+    """The last trouble with a stream, scheduled ingestion included."""
+
+    stream: str = Field(description="exchange:symbol:timeframe; the symbol as it was written, if that is the trouble.")
+    times: int = Field(description="Attempts that failed one after the other.")
+    since: UtcMillis = Field(description="When the first of them failed, UTC ms.")
+    failed_at: UtcMillis = Field(description="When the last of them failed, UTC ms.")
+    over_at: UtcMillis | None = Field(description="When an attempt went well again; null while it fails.")
+
+
 class StreamView(Answer):
     """A series of candles and how far it has come."""
 
@@ -69,12 +79,14 @@ class StreamView(Answer):
     gaps_open: int = Field(description="Holes that nothing has filled or confirmed.")
     gaps_confirmed: int = Field(description="Holes of which two requests with different pages agreed that they are.")
     gaps_healed: int = Field(description="Holes that later bars have filled.")
+    last_failure: StreamFailure | None = Field(description="What last went wrong; null where nothing ever did.")
 
 
 class StreamList(Answer):
     """All streams of the ledger."""
 
     streams: list[StreamView]
+    unknown: list[StreamFailure] = Field(description="What is wanted, fails and is no stream yet.")
 
 
 class Candles(Answer):

@@ -3,18 +3,19 @@
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any
 
-from services.ingester.schemas import Ingested, StreamError, StreamReport, StreamView
+from services.ingester.schemas import Ingested, StreamError, StreamFailure, StreamList, StreamReport, StreamView
 from services.ingester.settings import IngesterSettings
-from tidewheel.contracts.errors import BadInput, LeaseTaken, NotFound, TidewheelError
+from tidewheel.contracts.errors import BadInput, LeaseTaken, NotFound, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import GapState
 from tidewheel.contracts.times import DAY, UtcMillis, iso
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.leases import HeldLease
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import SealedFile, Stream
+from tidewheel.ledger.records import Failure, SealedFile, Stream
 from tidewheel.market.exchange import Exchange
 
 LEASE_MS = 15_000
@@ -30,6 +31,7 @@ class Ingester:
     def __init__(self, ledger: Ledger, exchange: Exchange, settings: IngesterSettings, tell: Tell) -> None:
         """Take the parts; `tell(key, watermark)` is called after bars were stored."""
         self._ledger, self._exchange, self._settings, self._tell = ledger, exchange, settings, tell
+        self._resolved: dict[str, str] = {}  # a stream as the user wrote it -> its key
         self._exchange_lock = threading.Lock()  # the client is one conversation
         self._stream_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -51,7 +53,7 @@ class Ingester:
         for symbol in self._settings.wanted_symbols:
             report = StreamReport(stream=f"{self._exchange.id}:{symbol}:{self._settings.timeframe}")
             try:
-                for newest in self._chunks(symbol, self._settings.timeframe, until, to_the_end=to_the_end):
+                for newest in self._noted(symbol, self._settings.timeframe, until, to_the_end=to_the_end):
                     report = newest
             except TidewheelError as error:
                 errors.append(error)
@@ -76,21 +78,39 @@ class Ingester:
             raise BadInput(f"stream {stream} is not of {self._exchange.id}; set EXCHANGE, or send it to its ingester")
         report = None
         try:
-            for newest in self._chunks(key.symbol, key.timeframe, None, to_the_end=True, due_only=True):
+            for newest in self._noted(key.symbol, key.timeframe, None, to_the_end=True, due_only=True):
                 report = newest
         except LeaseTaken:
             return None
         return report
 
-    def streams(self) -> list[StreamView]:
-        """All streams of the ledger, by key."""
-        return [_view(stream) for stream in self._ledger.streams.all()]
+    def streams(self) -> StreamList:
+        """All streams of the ledger, by key, and what fails that is no stream yet."""
+        failures = {each.stream: _failure(each) for each in self._ledger.failures.all()}
+        views = [_view(stream, failures.pop(str(stream.key), None)) for stream in self._ledger.streams.all()]
+        # A name that nobody asks for any more was mended, or given up.
+        lately = self._ledger.now() - DAY
+        unknown = [each for each in failures.values() if each.over_at is None and each.failed_at > lately]
+        return StreamList(streams=views, unknown=unknown)
 
     def candles(
         self, key: StreamKey, start: UtcMillis | None, end: UtcMillis | None, as_of: UtcMillis | None
     ) -> CandleFrame:
         """Bars as the ledger has them, or had them at `as_of`."""
         return self._ledger.bars.read(key, start, end, as_of)
+
+    def _noted(self, symbol: str, timeframe: str, until: UtcMillis | None, **how: bool) -> Iterator[StreamReport]:
+        """`_chunks`, with the ledger told how it ended: a scheduled attempt has nobody else to tell."""
+        written = f"{self._exchange.id}:{symbol}:{timeframe}"
+        try:
+            yield from self._chunks(symbol, timeframe, until, **how)
+        except LeaseTaken:
+            raise
+        except TidewheelError as error:
+            with suppress(Unavailable):  # then the ledger itself is what failed
+                self._ledger.failures.note(self._resolved.get(written, written), error.code, error.detail)
+            raise
+        self._ledger.failures.over({written, self._resolved[written]})
 
     def _chunks(
         self, symbol: str, timeframe: str, until: UtcMillis | None, *, to_the_end: bool, due_only: bool = False
@@ -100,6 +120,7 @@ class Ingester:
             key = StreamKey(
                 self._exchange.id, self._exchange.resolve(symbol), self._exchange.check_timeframe(timeframe)
             )
+        self._resolved[f"{key.exchange}:{symbol}:{timeframe}"] = str(key)
         # Another process's ingestion is waited for, as it takes a moment and brings the same.
         patience = 0.0 if due_only else self._settings.lease_wait_seconds
         right = self._ledger.leases.hold(f"stream:{key}", self._settings.instance, LEASE_MS, patience)
@@ -188,7 +209,7 @@ class Ingester:
         return self._ledger.bars.seal(held.lease, key)
 
 
-def _view(stream: Stream) -> StreamView:
+def _view(stream: Stream, failure: StreamFailure | None) -> StreamView:
     return StreamView(
         stream=str(stream.key),
         origin=stream.origin,
@@ -200,4 +221,17 @@ def _view(stream: Stream) -> StreamView:
         gaps_open=stream.gaps_open,
         gaps_confirmed=stream.gaps_confirmed,
         gaps_healed=stream.gaps_healed,
+        last_failure=failure,
+    )
+
+
+def _failure(failure: Failure) -> StreamFailure:
+    return StreamFailure(
+        stream=failure.stream,
+        code=failure.code,
+        detail=failure.detail,
+        times=failure.times,
+        since=failure.since,
+        failed_at=failure.failed_at,
+        over_at=failure.over_at,
     )

@@ -9,6 +9,7 @@ from tidewheel.ledger.archive import Archive
 from tidewheel.ledger.bars import Bars
 from tidewheel.ledger.claims import Claims
 from tidewheel.ledger.engine import Database
+from tidewheel.ledger.failures import Failures
 from tidewheel.ledger.fsck import fsck
 from tidewheel.ledger.keys import Keys
 from tidewheel.ledger.leases import Leases
@@ -30,6 +31,7 @@ class Ledger:
         self._archive = Archive(data_dir)
         self.leases = Leases(db)
         self.streams = Streams(db)
+        self.failures = Failures(db)
         self.bars = Bars(db, self._archive)
         self.regimes = Regimes(db)
         self.runs = Runs(db)

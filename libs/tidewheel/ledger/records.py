@@ -59,6 +59,19 @@ class Stream:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Failure:
+    """The last trouble with a stream."""
+
+    stream: str  #: its key; as the user wrote it where the exchange could not be asked
+    code: str  #: of the error
+    detail: str  #: what happened and what to do
+    times: int  #: attempts that failed one after the other
+    since: UtcMillis  #: the first of them
+    failed_at: UtcMillis  #: the last of them
+    over_at: UtcMillis | None  #: when an attempt went well again; None while it fails
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Appended:
     """What one append brought."""
 

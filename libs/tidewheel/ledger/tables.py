@@ -67,6 +67,18 @@ streams = Table(
     Column("created_at", BigInteger, nullable=False),
 )
 
+stream_failures = Table(
+    "stream_failures",
+    metadata,
+    Column("stream", Text, primary_key=True, doc="its key, or what the user wrote where that was not known yet"),
+    Column("code", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+    Column("times", Integer, nullable=False, doc="attempts that failed one after the other"),
+    Column("since", BigInteger, nullable=False, doc="the first of them"),
+    Column("failed_at", BigInteger, nullable=False, doc="the last of them"),
+    Column("over_at", BigInteger, doc="when an attempt went well again; null while it fails"),
+)
+
 candles = Table(
     "candles",
     metadata,

@@ -16,6 +16,7 @@ from tidewheel.contracts.errors import BadSetting, SchemaMismatch, Unavailable
 from tidewheel.contracts.states import ClaimState, Purpose
 from tidewheel.ledger.engine import Database, parse_dsn
 from tidewheel.ledger.open import Ledger, migrate, open_ledger
+from tidewheel.ledger.schema import REVISION
 from tidewheel.ledger.tables import metadata
 
 
@@ -48,7 +49,7 @@ class TestSchema:
         """A ledger of another revision is named and refused, also by migrate where it is newer."""
         with ledger._db.write() as connection:
             connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
-        with pytest.raises(SchemaMismatch, match="is of revision 9999 and this program needs 0002"):
+        with pytest.raises(SchemaMismatch, match=f"is of revision 9999 and this program needs {REVISION}"):
             open_ledger(ledger_dsn, data_dir)
         with pytest.raises(SchemaMismatch, match="install the newer tidewheel"):
             migrate(ledger_dsn, data_dir)

@@ -16,7 +16,7 @@ from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
-from tidewheel.contracts.errors import BadSetting
+from tidewheel.contracts.errors import BadSetting, Overloaded
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import IngestSeal
 from tidewheel.contracts.states import GapState, Origin
@@ -270,6 +270,32 @@ def test_task_stores_at_once_and_seals_when_due(ledger: Ledger, ledger_dsn: str,
     assert waiting is not None and (waiting.tail_bars, waiting.files, waiting.watermark) == (20, 0, None)
     assert sealed is not None and (sealed.tail_bars, sealed.files) == (0, 1)
     assert sealed.watermark == START + 60 * MINUTE
+
+
+def test_a_scheduled_failure_is_told_until_it_is_over(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """Nobody sees a worker fail: `GET /streams` tells the last reason, how often and whether it is over."""
+    engine = simulator(now=20)
+    with role(engine, ledger_dsn, data_dir) as client:
+        handle = client.app.state.service.tasks[IngestSeal]
+        handle(IngestSeal(stream="binance:btcusdt:1m"))
+        quiet = client.get("/streams").json()
+        engine.refuse(429, 3_600.0, count=1)
+        for stream in ("binance:btcusdt:1m", "binance:btcusdt:1m", "binance:ethusdt:1m"):
+            with pytest.raises(Overloaded):
+                handle(IngestSeal(stream=stream))
+        failing = client.get("/streams").json()
+        for ban in (data_dir / "limits").iterdir():
+            ban.unlink()
+        for stream in ("binance:btcusdt:1m", "binance:ethusdt:1m"):
+            handle(IngestSeal(stream=stream))
+        over = client.get("/streams").json()
+
+    assert (quiet["streams"][0]["last_failure"], quiet["unknown"]) == (None, [])
+    told, unknown = failing["streams"][0]["last_failure"], failing["unknown"]
+    assert (told["stream"], told["code"], told["times"], told["over_at"]) == (str(BTC), "overloaded", 2, None)
+    assert [(each["stream"], each["times"]) for each in unknown] == [("binance:ethusdt:1m", 1)]
+    last = [each["last_failure"] for each in over["streams"]]
+    assert last[0]["over_at"] >= last[0]["failed_at"] and last[1] is None and over["unknown"] == []
 
 
 def test_old_csv_files_are_dropped_and_their_candles_kept(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:

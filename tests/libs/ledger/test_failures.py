@@ -1,0 +1,35 @@
+"""The last failure of a stream, on both dialects."""
+
+from tidewheel.ledger.open import Ledger
+
+BTC, ETH = "binance:BTC/USDT:1m", "binance:ethusdt:1m"
+
+
+def test_failures_in_a_row_are_one_series(ledger: Ledger) -> None:
+    """The newest reason stands, with the number of failures and when they began; another stream keeps its own."""
+    ledger.failures.note(BTC, "exchange_unavailable", "no answer")
+    ledger.failures.note(ETH, "unknown_symbol", "not traded")
+    ledger.failures.note(BTC, "exchange_refused", "refuses requests for 60 s")
+    first, second = ledger.failures.all()
+
+    assert (first.stream, first.code, first.detail) == (BTC, "exchange_refused", "refuses requests for 60 s")
+    assert (first.times, first.over_at) == (2, None)
+    assert first.since <= first.failed_at
+    assert (second.stream, second.times) == (ETH, 1)
+
+
+def test_a_success_ends_the_series_and_the_reason_stays(ledger: Ledger) -> None:
+    """What is over is still told; the next failure counts from one again, and a success twice changes nothing."""
+    ledger.failures.note(BTC, "exchange_unavailable", "no answer")
+    ledger.failures.note(BTC, "exchange_unavailable", "no answer")
+    ledger.failures.over([BTC, ETH])
+    (over,) = ledger.failures.all()
+    ledger.failures.over([BTC])
+    assert ledger.failures.all() == [over]
+    ledger.failures.note(BTC, "bad_candles", "something else")
+    (again,) = ledger.failures.all()
+
+    assert over.over_at is not None and over.over_at >= over.failed_at
+    assert (over.times, over.detail) == (2, "no answer")
+    assert (again.times, again.over_at) == (1, None)
+    assert again.since >= over.over_at
