@@ -19,6 +19,8 @@ DIALECTS = ("sqlite", "postgresql")
 _PATIENCE = 30.0  #: seconds that a statement waits for another's lock
 _HOUR = 3_600_000
 
+Rows = Callable[..., list[tuple[Any, ...]]]  #: a statement and its values -> the rows that it answers with
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -27,30 +29,46 @@ class Place:
     dsn: str
     data_dir: Path
 
-    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Run one statement, `?` for values, and commit; the rows that it answers with."""
+    @contextmanager
+    def session(self) -> Iterator[Rows]:
+        """Run statements one by one, `?` for values, each committed at once; the rows that each answers with."""
         if self.dsn.startswith("sqlite:///"):
             path = self.dsn.removeprefix("sqlite:///")
-            with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as connection:
-                return connection.execute(sql, values).fetchall()
+            with closing(sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None)) as file:
+                yield lambda sql, *values: file.execute(sql, values).fetchall()
+            return
         import psycopg
 
-        with psycopg.connect(self.dsn, autocommit=True, application_name="prove") as connection:
-            cursor = connection.execute(sql.replace("?", "%s").encode(), values)
-            return cursor.fetchall() if cursor.description else []
+        with psycopg.connect(self.dsn, autocommit=True, application_name="prove") as server:
+
+            def rows(sql: str, *values: Any) -> list[tuple[Any, ...]]:
+                cursor = server.execute(sql.replace("?", "%s").encode(), values)
+                return cursor.fetchall() if cursor.description else []
+
+            yield rows
+
+    def rows(self, sql: str, *values: Any) -> list[tuple[Any, ...]]:
+        """One statement in a session of its own."""
+        with self.session() as rows:
+            return rows(sql, *values)
 
     def seal(self, count: int) -> None:
-        """Name `count` more files of an hour each. Their bars are other proofs' business."""
-        key = "binance:BTC/USDT:1m"
-        known = "INSERT INTO streams (id, key, origin, created_at) VALUES (1, ?, 'replay', 0) ON CONFLICT DO NOTHING"
-        self.rows(known, key)
-        newest = int(self.rows("SELECT coalesce(max(id), 0) FROM files")[0][0])
-        for hour in range(newest, newest + count):
-            self.rows(
-                "INSERT INTO files (stream_id, start_time, end_time, bars, revision, digest, csv_path, blob_path,"
-                " source, recorded, sealed_at) VALUES (1, ?, ?, 60, 0, ?, 'none', 'none', 'prove', '[]', ?)",
-                hour * _HOUR, (hour + 1) * _HOUR, uuid4().hex, time.time_ns() // 1_000_000,
-            )  # fmt: skip
+        """`seal` in a session of its own."""
+        with self.session() as rows:
+            seal(rows, count)
+
+
+def seal(rows: Rows, count: int) -> None:
+    """Name `count` more files of an hour each. Their bars are other proofs' business."""
+    key = "binance:BTC/USDT:1m"
+    rows("INSERT INTO streams (id, key, origin, created_at) VALUES (1, ?, 'replay', 0) ON CONFLICT DO NOTHING", key)
+    newest = int(rows("SELECT coalesce(max(id), 0) FROM files")[0][0])
+    for hour in range(newest, newest + count):
+        rows(
+            "INSERT INTO files (stream_id, start_time, end_time, bars, revision, digest, csv_path, blob_path,"
+            " source, recorded, sealed_at) VALUES (1, ?, ?, 60, 0, ?, 'none', 'none', 'prove', '[]', ?)",
+            hour * _HOUR, (hour + 1) * _HOUR, uuid4().hex, time.time_ns() // 1_000_000,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

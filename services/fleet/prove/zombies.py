@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
-from services.fleet.prove.ground import DIALECTS, Place, difference
+from services.fleet.prove.ground import DIALECTS, Rows, difference, seal
 from services.fleet.prove.model import TTL, Lost, Right, World
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import FenceLost
@@ -35,7 +35,8 @@ def prove(budget: Budget, tell: Tell) -> Tally:
             place = budget.ground.fresh(dialect)
             ledger = open_ledger(place.dsn, place.data_dir)
             try:
-                _episode(_Stage(place, ledger, dice), min(_EPISODE, until - tally.trials), tally)
+                with place.session() as rows:
+                    _episode(_Stage(rows, ledger, dice), min(_EPISODE, until - tally.trials), tally)
             finally:
                 ledger.close()
                 budget.ground.drop(place)
@@ -54,8 +55,8 @@ class _Held:
 class _Stage:
     """The real ledger and its model, side by side. Each step acts on both, and names the answer of each."""
 
-    def __init__(self, place: Place, ledger: Ledger, dice: random.Random) -> None:
-        self.place, self.ledger, self.dice = place, ledger, dice
+    def __init__(self, rows: Rows, ledger: Ledger, dice: random.Random) -> None:
+        self.rows, self.ledger, self.dice = rows, ledger, dice
         self.world = World()
         self.held: list[_Held] = []
         self._numbers = count(1)
@@ -73,7 +74,7 @@ class _Stage:
 
     def seal(self) -> tuple[str, str, str]:
         files = self.dice.randint(1, 3)
-        self.place.seal(files)
+        seal(self.rows, files)
         self.world.seal(files)
         return f"seal {files}", "", ""
 
@@ -95,7 +96,7 @@ class _Stage:
 
     def jump(self) -> tuple[str, str, str]:
         millis = round(self.dice.choice(_JUMPS) * TTL)
-        self.place.rows("UPDATE leases SET until = until - ? WHERE until > 0", millis)
+        self.rows("UPDATE leases SET until = until - ? WHERE until > 0", millis)
         self.world.now += millis
         return f"the clock jumps by {millis / TTL:+} leases", "", ""
 
@@ -164,7 +165,7 @@ class _Stage:
 
     def compare(self) -> str | None:
         """Where the tables are not what the model holds."""
-        rows, world = self.place.rows, self.world
+        rows, world = self.rows, self.world
         return (
             difference(
                 "runs (id, state, attempts, version)",
