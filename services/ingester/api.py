@@ -76,7 +76,8 @@ def router(ingester: Ingester) -> APIRouter:
             return Response(
                 Candles(stream=str(key), bars=frame.rows()).model_dump_json(), media_type="application/json"
             )
-        named = {"Content-Disposition": f'attachment; filename="{path_part(str(key))}.{format}"'}
+        file = f"{key.exchange}-{path_part(key.symbol)}-{key.timeframe}.{format}"
+        named = {"Content-Disposition": f'attachment; filename="{file}"'}
         if format == "csv":
             return Response(csv_text(frame), media_type="text/csv", headers=named)
         return Response(parquet_bytes(frame), media_type="application/vnd.apache.parquet", headers=named)

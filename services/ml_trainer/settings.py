@@ -21,7 +21,7 @@ class TrainerSettings(Settings):
     )
     train_consumer: str = Field(
         FAMILY,
-        pattern=r"[a-z0-9_-]{1,40}",
+        pattern=r"^[a-z0-9_-]{1,40}$",
         description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",
     )
     exactly_once: bool = Field(

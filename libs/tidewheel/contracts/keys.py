@@ -1,5 +1,6 @@
 """Names of streams and models, and the one function that turns a name into a path part."""
 
+import hashlib
 import re
 from dataclasses import dataclass
 from urllib.parse import quote
@@ -10,6 +11,10 @@ from tidewheel.contracts.times import step_millis
 FAMILY = "hmm"  #: of models, and the consumer that trains them, where nothing names another
 _EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_SYMBOL = 80
+_MAX_READABLE = 96  #: two components, a suffix and a temporary name's random part fit into the 255 bytes of a file name
+_IDENTIFIER = re.compile(r"[a-z0-9._-]+")
+_LOWER = re.compile(r"[a-z]")
+_DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)  #: devices on Windows shares
 
 
 @dataclass(frozen=True, order=True, slots=True)
@@ -53,12 +58,22 @@ class StreamKey:
 
 
 def path_part(name: str) -> str:
-    """Encode any name as one path component: injective, never empty, `.` or `..`, never with a separator.
+    """Encode any name as one path component of at most 97 ASCII characters, never hidden and never with a separator.
+
+    Two names never share a component, not even on a disk that takes `A` for `a`. Names as they usually are stay
+    readable: lower-case identifiers (`binance`, `1m`) as they are, upper-case symbols percent-encoded
+    (`BTC%2FUSDT`). Every other name ends in a mark, which no encoding contains, and its digest.
 
     Raises:
         BadInput: the name is empty.
     """
     if not name:
         raise BadInput("an empty name cannot become a path")
-    encoded = quote(name, safe="-_~")
-    return encoded if encoded.strip(".") else encoded.replace(".", "%2E")
+    encoded = quote(name, safe="", errors="surrogatepass")
+    # The two kinds cannot meet when case is ignored: an identifier holds no escape, and such a symbol holds one.
+    usual = _IDENTIFIER.fullmatch(name) or ("%" in encoded and not _LOWER.search(name))
+    edges_free = not encoded.startswith(".") and not encoded.endswith(".")
+    if usual and edges_free and len(encoded) <= _MAX_READABLE and not _DEVICE.match(encoded):
+        return encoded
+    digest = hashlib.sha256(name.encode(errors="surrogatepass")).hexdigest()[:32]
+    return f"{encoded.replace('.', '%2E')[: _MAX_READABLE - 32]}={digest}"

@@ -21,7 +21,7 @@ class KeeperSettings(IngesterSettings):
     retrain_cron: Cron = Field("0 */6 * * *", description="When a retrain starts: five cron fields in UTC, or off.")
     train_consumer: str = Field(
         FAMILY,
-        pattern=r"[a-z0-9_-]{1,40}",
+        pattern=r"^[a-z0-9_-]{1,40}$",
         description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",
     )
     lease_seconds: float = Field(
