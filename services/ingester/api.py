@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 
 from services.ingester.schemas import Candles, Ingested, StreamList
-from services.ingester.service import Ingester
+from services.ingester.service.ingester import Ingester
 from tidewheel.contracts.keys import StreamKey, path_part
 from tidewheel.contracts.states import Scope
 from tidewheel.contracts.times import UtcMillis, parse_time

@@ -19,10 +19,10 @@ def build(settings: IngesterSettings) -> Service:
         SchemaMismatch, Unavailable: the ledger is not there.
     """
     from services.ingester.api import router
-    from services.ingester.service import Ingester
+    from services.ingester.service.ingester import Ingester
     from services.ingester.tasks import tasks
-    from tidewheel.market.exchange import open_exchange
     from tidewheel.market.limiter import Limiter
+    from tidewheel.market.open import open_exchange
 
     key, secret = settings.exchange_api_key, settings.exchange_api_secret
     exchange = open_exchange(

@@ -1,6 +1,6 @@
 """Celery tasks of the ingester."""
 
-from services.ingester.service import Ingester
+from services.ingester.service.ingester import Ingester
 from tidewheel.contracts.messages import IngestSeal
 from tidewheel.kit.service import Tasks
 

@@ -8,9 +8,7 @@ import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
-from typing import Any, Literal
-from urllib.parse import urlsplit
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +16,10 @@ from tidewheel.contracts.errors import BadCandles, BadInput, Unavailable
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import MINUTE, UtcMillis, iso, step_millis
 from tidewheel.features.frames import CandleFrame
-from tidewheel.market.addresses import first_address, redirect
 from tidewheel.market.calls import ATTEMPTS, Calls
-from tidewheel.market.limiter import Bucket, Limiter
+from tidewheel.market.limiter import Bucket
 from tidewheel.market.screen import Screened, screen
+from tidewheel.market.symbols import resolved
 
 log = logging.getLogger(__name__)
 
@@ -52,62 +50,8 @@ class Rechecked:
     refused: Mapping[UtcMillis, str]  #: those of the bars that cannot be, and why
 
 
-def open_exchange(
-    exchange_id: str,
-    *,
-    type: Literal["spot", "futures"] = "spot",
-    url: str | None = None,
-    api_key: str | None = None,
-    secret: str | None = None,
-    sleep_ms: int = 0,
-    limiter: Limiter,
-) -> "Exchange":
-    """The exchange of that ccxt id; no request is sent yet.
-
-    Args:
-        exchange_id: such as `binance`.
-        type: `futures` means linear perpetuals (USD-M), under their own id where ccxt has one (`binanceusdm`).
-        url: EXCHANGE_URL; every REST and websocket address keeps its path and is asked here instead.
-        api_key, secret: only for exchanges that show candles to nobody else.
-        sleep_ms: SLEEP_MS, the least pause between two requests for candles.
-        limiter: shared by the fleet.
-
-    Raises:
-        BadInput: ccxt does not know the exchange, or it has no candles.
-        BadSetting: the url is not one.
-    """
-    import ccxt
-
-    known: list[str] = ccxt.exchanges
-    wanted = exchange_id.strip().lower()
-    if wanted not in known:
-        raise BadInput(
-            f"exchange {exchange_id!r} is not known to ccxt{_nearest(wanted, known)}", code="unknown_exchange"
-        )
-    if type == "futures":
-        own_id = {"binance": "binanceusdm"}.get(wanted, f"{wanted}futures")
-        wanted = own_id if own_id in known else wanted
-    options: dict[str, Any] = {} if type == "spot" else {"defaultType": "swap", "defaultSubType": "linear"}
-    if wanted.startswith("binance"):
-        options["fetchMarkets"] = {"types": ["spot" if type == "spot" else "linear"]}
-        # With a key ccxt would also ask for margin pairs, signed, which not every key may.
-        options["fetchMargins"] = False
-    client = getattr(ccxt, wanted)({"apiKey": api_key, "secret": secret, "options": options})
-    if not client.has.get("fetchOHLCV"):
-        raise BadInput(f"exchange {wanted!r} offers no candles through ccxt; choose another", code="unknown_exchange")
-    # Binance's list of currencies needs a key and tells nothing about candles.
-    if wanted.startswith("binance"):
-        client.has["fetchCurrencies"] = False
-    if url is not None:
-        redirect(client, url)
-    per_second = 1_000 / max(1.0, float(client.rateLimit))
-    host = urlsplit(url or first_address(client.urls["api"])).netloc
-    bucket = limiter.bucket(wanted, client.implode_hostname(host), per_second, burst=max(1.0, 2 * per_second))
-    return Exchange(client, futures=type == "futures", bucket=bucket, pause=sleep_ms / 1_000)
-
-
 class Exchange:
-    """Closed candles of one exchange; made by `open_exchange`. Not for several threads at once.
+    """Closed candles of one exchange; made by `market.open.open_exchange`. Not for several threads at once.
 
     Args:
         client: a ccxt exchange.
@@ -154,20 +98,7 @@ class Exchange:
             Unavailable: the exchange cannot be reached.
             Overloaded: the exchange wants no requests now.
         """
-        markets = self._markets()
-        text = symbol_text.strip()
-        if text in markets:
-            return text
-        wanted = _letters(text)
-        spellings: dict[str, str] = {}
-        for symbol, market in markets.items():
-            for spelling in (symbol, symbol.partition(":")[0], str(market["id"])):
-                spellings.setdefault(_letters(spelling), symbol)
-        if wanted in spellings:
-            return spellings[wanted]
-        near = get_close_matches(wanted, spellings, n=3, cutoff=0.6)
-        hint = _nearest_of(list(dict.fromkeys(spellings[name] for name in near)))
-        raise BadInput(f"symbol {symbol_text!r} is not traded on {self.id} ({self._kind}){hint}", code="unknown_symbol")
+        return resolved(symbol_text, self._markets(), f"{self.id} ({self._kind})")
 
     def server_time(self) -> UtcMillis:
         """The exchange's time now; where it has no clock to ask, that of its last answer's Date header.
@@ -391,15 +322,3 @@ def _has_fixed_length(timeframe: str) -> bool:
     except BadInput:
         return False
     return True
-
-
-def _letters(symbol: str) -> str:
-    return "".join(character for character in symbol.upper() if character.isalnum())
-
-
-def _nearest(name: str, known: list[str]) -> str:
-    return _nearest_of(get_close_matches(name, known, n=3, cutoff=0.6))
-
-
-def _nearest_of(near: list[str]) -> str:
-    return f"; did you mean {' or '.join(near)}?" if near else ""

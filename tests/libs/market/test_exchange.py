@@ -16,8 +16,9 @@ from tidewheel.contracts.times import DAY, MINUTE
 from tidewheel.features.frames import CandleFrame
 from tidewheel.market.addresses import redirect
 from tidewheel.market.calls import without_queries
-from tidewheel.market.exchange import Exchange, open_exchange
+from tidewheel.market.exchange import Exchange
 from tidewheel.market.limiter import Limiter
+from tidewheel.market.open import open_exchange
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.engine import SimulatedExchange
 from tidewheel.market.sim.scenario import demo

@@ -126,7 +126,7 @@ ASK = """
 import sys
 from pathlib import Path
 from tidewheel.contracts.errors import Overloaded, Unavailable
-from tidewheel.market.exchange import open_exchange
+from tidewheel.market.open import open_exchange
 from tidewheel.market.limiter import Limiter
 
 exchange = open_exchange("binance", url=sys.argv[1], limiter=Limiter(Path(sys.argv[2])))

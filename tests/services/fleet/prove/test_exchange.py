@@ -30,7 +30,7 @@ def test_the_oracle_sees_an_adapter_that_believes_an_empty_page(
         return shown
 
     monkeypatch.setattr(exchange.Exchange, "_shown", credulous)
-    monkeypatch.setattr("services.ingester.service.GAPS_AT_ONCE", 0)
+    monkeypatch.setattr("services.ingester.service.writer.GAPS_AT_ONCE", 0)
     proof = ingest_rude(market(600), tmp_path, seed=1, faults="short=0.3,drop=0.3", lived=300, stride=20)
 
     assert any("are missing" in sentence for sentence in proof.violations)

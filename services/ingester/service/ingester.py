@@ -1,26 +1,20 @@
 """Fetches closed candles and seals them into the ledger."""
 
-import threading
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from typing import Any
 
 from services.ingester.schemas import Ingested, StreamError, StreamFailure, StreamList, StreamReport, StreamView
+from services.ingester.service.writer import Chunk, Writers
 from services.ingester.settings import IngesterSettings
-from tidewheel.contracts.errors import BadInput, LeaseTaken, NotFound, TidewheelError, Unavailable
+from tidewheel.contracts.errors import BadInput, LeaseTaken, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import GapState
-from tidewheel.contracts.times import DAY, UtcMillis, iso
+from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
-from tidewheel.ledger.leases import HeldLease
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import Failure, SealedFile, Stream
+from tidewheel.ledger.records import Failure, Stream
 from tidewheel.market.exchange import Exchange
 
-LEASE_MS = 15_000
 DEFAULT_HISTORY = 30 * DAY
-GAPS_AT_ONCE = 20  #: open gaps that are looked into after each chunk, two requests each
 
 Tell = Callable[[StreamKey, UtcMillis | None], None]
 
@@ -32,8 +26,7 @@ class Ingester:
         """Take the parts; `tell(key, watermark)` is called after bars were stored."""
         self._ledger, self._exchange, self._settings, self._tell = ledger, exchange, settings, tell
         self._resolved: dict[str, str] = {}  # a stream as the user wrote it -> its key
-        self._exchange_lock = threading.Lock()  # the client is one conversation
-        self._stream_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+        self._writers = Writers(ledger, exchange, settings)
 
     def ingest_once(self, until: UtcMillis | None = None, *, to_the_end: bool = False) -> Ingested:
         """Fetch and seal one chunk of BATCH_LIMIT bars for each stream of SYMBOLS.
@@ -116,18 +109,11 @@ class Ingester:
         self, symbol: str, timeframe: str, until: UtcMillis | None, *, to_the_end: bool, due_only: bool = False
     ) -> Iterator[StreamReport]:
         """Fetch, store and seal chunk by chunk; after each, the report of all so far."""
-        with self._exchange_lock:
-            key = StreamKey(
-                self._exchange.id, self._exchange.resolve(symbol), self._exchange.check_timeframe(timeframe)
-            )
+        key = self._writers.key(symbol, timeframe)
         self._resolved[f"{key.exchange}:{symbol}:{timeframe}"] = str(key)
         # Another process's ingestion is waited for, as it takes a moment and brings the same.
-        patience = 0.0 if due_only else self._settings.lease_wait_seconds
-        right = self._ledger.leases.hold(f"stream:{key}", self._settings.instance, LEASE_MS, patience)
-        with self._stream_locks[str(key)], right as held:
-            with self._exchange_lock:
-                stream = self._ledger.streams.register(key, self._exchange.origin())
-                now = self._exchange.server_time()
+        with self._writers.hold(key, 0.0 if due_only else self._settings.lease_wait_seconds) as writer:
+            stream, now = self._writers.register(key)
             loops = to_the_end or until is not None
             ends = (until, now if to_the_end else None, self._settings.end_ts)
             end = min((time for time in ends if time is not None), default=None)
@@ -135,31 +121,14 @@ class Ingester:
             # Bars that are known come first once more: the exchange may have corrected them.
             again = self._overlap(stream, since)
             report = StreamReport(stream=str(key))
-            done, revised = False, 0
+            done = False
             while not done:
-                with self._exchange_lock:
-                    page = self._exchange.closed_bars(
-                        key.symbol, timeframe, since - again * key.step, self._settings.batch_limit + again, end
-                    )
-                appended = self._ledger.bars.append(held.lease, key, page.frame, self._exchange.id)
-                sealed = self._seal(held, key, due_only)
-                revised += appended.revised + self._look_into_gaps(held, key, page.refused)
-                after = self._known(key)
-                report = StreamReport(
-                    stream=str(key),
-                    fetched=report.fetched + len(page.frame.between(since, None)),
-                    stored=report.stored + appended.stored,
-                    **({"revised": revised} if revised else {}),
-                    file_id=sealed.id if sealed else report.file_id,
-                    watermark=after.watermark,
-                    gaps=after.gaps_open,
-                    caught_up=page.complete,
-                )
-                if sealed and self._settings.retention_days is not None:
-                    self._ledger.bars.drop_csv(key, self._settings.retention_days)
+                page = self._writers.page(key, since - again * key.step, self._settings.batch_limit + again, end)
+                chunk = writer.store(page, due_only=due_only)
+                report = _grown(report, len(page.frame.between(since, None)), chunk, writer.stream(), page.complete)
                 yield report
                 since, done, again = max(since, page.next_since), page.complete or not loops, 0
-            if report.stored or revised:
+            if report.stored or report.revised:
                 self._tell(key, report.watermark)
 
     def _overlap(self, stream: Stream, since: UtcMillis) -> int:
@@ -167,46 +136,26 @@ class Ingester:
         known = 0 if stream.first_open is None else (since - stream.first_open) // stream.key.step
         return min(known, self._settings.overlap_bars)
 
-    def _look_into_gaps(self, held: HeldLease, key: StreamKey, refused: Mapping[UtcMillis, str]) -> int:
-        """Ask twice for what is missing, a few gaps at a time: store what comes, or write down that nothing did.
-
-        Returns:
-            How many bars came.
-        """
-        open_gaps = [gap for gap in self._ledger.bars.gaps(key) if gap.state is GapState.OPEN]
-        came = 0
-        for gap in sorted(open_gaps, key=lambda gap: gap.changed_at)[:GAPS_AT_ONCE]:
-            with self._exchange_lock:
-                found = self._exchange.recheck(key.symbol, key.timeframe, gap.start, gap.end)
-            appended = self._ledger.bars.append(held.lease, key, found.frame, self._exchange.id)
-            came += appended.stored + appended.revised
-            reasons = {time: why for time, why in {**refused, **found.refused}.items() if gap.start <= time < gap.end}
-            evidence: dict[str, Any] = {"requests": found.requests, "bars": len(found.frame)}
-            if reasons:
-                evidence["refused"] = {iso(time): why for time, why in reasons.items()}
-            empty = found.agreed and not found.refused and not appended.stored
-            self._ledger.bars.note_gap(held.lease, gap, GapState.CONFIRMED_EMPTY if empty else GapState.OPEN, evidence)
-        return came
-
-    def _known(self, key: StreamKey) -> Stream:
-        stream = self._ledger.streams.get(key)
-        if stream is None:
-            raise NotFound(f"stream {key} was removed from the ledger while it was being ingested")
-        return stream
-
     def _begin(self, stream: Stream, now: UtcMillis) -> UtcMillis:
         """The first open time that is wanted: behind the newest bar, or where a new stream begins."""
         if stream.next_open is not None:
             return stream.next_open
         return now - DEFAULT_HISTORY if self._settings.start_ts is None else self._settings.start_ts
 
-    def _seal(self, held: HeldLease, key: StreamKey, due_only: bool) -> SealedFile | None:
-        if due_only:
-            stream = self._known(key)
-            waited = self._ledger.now() - (stream.tail_since or 0)
-            if stream.tail_bars < self._settings.seal_bars and waited < self._settings.seal_seconds * 1_000:
-                return None
-        return self._ledger.bars.seal(held.lease, key)
+
+def _grown(so_far: StreamReport, fetched: int, chunk: Chunk, stream: Stream, complete: bool) -> StreamReport:
+    """The report after one more chunk, which left the stream as it is now."""
+    revised = so_far.revised + chunk.appended.revised + chunk.came
+    return StreamReport(
+        stream=so_far.stream,
+        fetched=so_far.fetched + fetched,
+        stored=so_far.stored + chunk.appended.stored,
+        **({"revised": revised} if revised else {}),
+        file_id=chunk.sealed.id if chunk.sealed else so_far.file_id,
+        watermark=stream.watermark,
+        gaps=stream.gaps_open,
+        caught_up=complete,
+    )
 
 
 def _view(stream: Stream, failure: StreamFailure | None) -> StreamView:

@@ -1,0 +1,1 @@
+"""What the ingester does: bring streams up to date, and fetch what lies before them."""

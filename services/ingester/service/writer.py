@@ -1,0 +1,155 @@
+"""Writing one stream: bars of the exchange into the ledger, sealed, with evidence for what is missing."""
+
+import threading
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from services.ingester.settings import IngesterSettings
+from tidewheel.contracts.errors import NotFound
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.states import GapState
+from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.ledger.leases import HeldLease
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Appended, SealedFile, Stream
+from tidewheel.market.exchange import Exchange, Page
+
+LEASE_MS = 15_000
+GAPS_AT_ONCE = 20  #: open gaps that are looked into after each chunk, two requests each
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Chunk:
+    """What came of storing one page."""
+
+    appended: Appended
+    sealed: SealedFile | None  #: the file of its first revisions
+    came: int  #: bars that were missing and came when they were asked for again
+
+
+class Writers:
+    """Hands out the right to write a stream, and the exchange to fill it from."""
+
+    def __init__(self, ledger: Ledger, exchange: Exchange, settings: IngesterSettings) -> None:
+        """Take the parts; nothing is asked yet."""
+        self._ledger, self._exchange, self._settings = ledger, exchange, settings
+        self._exchange_lock = threading.Lock()  # the client is one conversation
+        self._stream_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    def key(self, symbol: str, timeframe: str) -> StreamKey:
+        """The stream that is meant, in ccxt's words.
+
+        Raises:
+            BadInput: the exchange has no such symbol or timeframe.
+            Unavailable, Overloaded: the exchange cannot be asked.
+        """
+        with self._exchange_lock:
+            return StreamKey(
+                self._exchange.id, self._exchange.resolve(symbol), self._exchange.check_timeframe(timeframe)
+            )
+
+    def register(self, key: StreamKey) -> tuple[Stream, UtcMillis]:
+        """Make the stream known, with the origin that the exchange names; and the exchange's time.
+
+        Raises:
+            Conflict: it holds bars of another origin.
+            Unavailable, Overloaded: the exchange cannot be asked.
+        """
+        with self._exchange_lock:
+            stream = self._ledger.streams.register(key, self._exchange.origin())
+            return stream, self._exchange.server_time()
+
+    def page(self, key: StreamKey, since: UtcMillis, limit: int, end: UtcMillis | None) -> Page:
+        """Closed bars from the exchange, as its `closed_bars` gives them."""
+        with self._exchange_lock:
+            return self._exchange.closed_bars(key.symbol, key.timeframe, since, limit, end)
+
+    @contextmanager
+    def hold(self, key: StreamKey, patience: float) -> Iterator["StreamWriter"]:
+        """Be the stream's one writer for the block. Threads of this process queue up; other processes are waited for.
+
+        Raises:
+            LeaseTaken: another process held it for all the `patience` seconds.
+        """
+        right = self._ledger.leases.hold(f"stream:{key}", self._settings.instance, LEASE_MS, patience)
+        with self._stream_locks[str(key)], right as held:
+            yield StreamWriter(self._ledger, self._exchange, self._exchange_lock, self._settings, key, held)
+
+
+class StreamWriter:
+    """The right to write one stream; made by `Writers.hold`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        exchange: Exchange,
+        exchange_lock: threading.Lock,
+        settings: IngesterSettings,
+        key: StreamKey,
+        held: HeldLease,
+    ) -> None:
+        self._ledger, self._exchange, self._exchange_lock = ledger, exchange, exchange_lock
+        self._settings, self._key, self._held = settings, key, held
+
+    def store(self, page: Page, *, due_only: bool = False) -> Chunk:
+        """Append the page's bars, seal, and look into a few gaps.
+
+        Args:
+            due_only: seal only when SEAL_BARS wait or the oldest bar has waited long enough.
+
+        Raises:
+            FenceLost: the right has ended.
+            BadCandles, Unavailable, Overloaded: the exchange failed while gaps were looked into; the page is stored.
+        """
+        appended = self._ledger.bars.append(self._held.lease, self._key, page.frame, self._exchange.id)
+        sealed = self.seal() if not due_only or self._due() else None
+        came = self._look_into_gaps(page.refused)
+        if sealed and self._settings.retention_days is not None:
+            self._ledger.bars.drop_csv(self._key, self._settings.retention_days)
+        return Chunk(appended=appended, sealed=sealed, came=came)
+
+    def seal(self) -> SealedFile | None:
+        """Seal all that waits; None when nothing does."""
+        return self._ledger.bars.seal(self._held.lease, self._key)
+
+    def stream(self) -> Stream:
+        """The stream as it stands.
+
+        Raises:
+            NotFound: somebody has removed it.
+        """
+        stream = self._ledger.streams.get(self._key)
+        if stream is None:
+            raise NotFound(f"stream {self._key} was removed from the ledger while it was being ingested")
+        return stream
+
+    def _due(self) -> bool:
+        stream = self.stream()
+        waited = self._ledger.now() - (stream.tail_since or 0)
+        return stream.tail_bars >= self._settings.seal_bars or waited >= self._settings.seal_seconds * 1_000
+
+    def _look_into_gaps(self, refused: Mapping[UtcMillis, str]) -> int:
+        """Ask twice for what is missing, a few gaps at a time: store what comes, or write down that nothing did.
+
+        Returns:
+            How many bars came.
+        """
+        key = self._key
+        open_gaps = [gap for gap in self._ledger.bars.gaps(key) if gap.state is GapState.OPEN]
+        came = 0
+        for gap in sorted(open_gaps, key=lambda gap: gap.changed_at)[:GAPS_AT_ONCE]:
+            with self._exchange_lock:
+                found = self._exchange.recheck(key.symbol, key.timeframe, gap.start, gap.end)
+            appended = self._ledger.bars.append(self._held.lease, key, found.frame, self._exchange.id)
+            came += appended.stored + appended.revised
+            reasons = {time: why for time, why in {**refused, **found.refused}.items() if gap.start <= time < gap.end}
+            evidence: dict[str, Any] = {"requests": found.requests, "bars": len(found.frame)}
+            if reasons:
+                evidence["refused"] = {iso(time): why for time, why in reasons.items()}
+            empty = found.agreed and not found.refused and not appended.stored
+            state = GapState.CONFIRMED_EMPTY if empty else GapState.OPEN
+            self._ledger.bars.note_gap(self._held.lease, gap, state, evidence)
+        return came
