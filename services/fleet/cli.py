@@ -45,6 +45,7 @@ _PLACES = {
     "models": (f"{_HERE}.models:models", "List a family's versions with their verdicts."),
     "promote": (f"{_HERE}.models:promote", "Make a version the champion."),
     "rollback": (f"{_HERE}.models:rollback", "Go back to the previous champion."),
+    "gc": (f"{_HERE}.gc:gc", "Remove what nobody needs any more; --dry-run lists it."),
     "ledger": (f"{_HERE}.ledger:ledger", "Migrate, list, check and mend the ledger."),
     "keys": (f"{_HERE}.keys:keys", "Create, list and revoke API keys."),
     "prove": (f"{_HERE}.prove:prove", "Try the promises out on this machine; exit status 1 when one is broken."),

@@ -16,6 +16,9 @@ from tidewheel.disk import make_folders, replace_durably
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.formats import content_digest, csv_text, parquet_bytes, read_parquet
 
+_FOLDERS = ("incoming", "blobs")
+_SEAL_SECONDS = 3_600
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Stored:
@@ -71,11 +74,17 @@ class Archive:
     def orphans(self, known: Iterable[str]) -> Iterator[str]:
         """Relative paths of files under incoming/ and blobs/ that are not among `known`."""
         names = set(known)
-        for folder in ("incoming", "blobs"):
+        for folder in _FOLDERS:
             for path in sorted((self._root / folder).rglob("*")):
                 relative = path.relative_to(self._root).as_posix()
                 if path.is_file() and relative not in names:
                     yield relative
+
+    def half_written(self) -> list[Path]:
+        """Temporary files older than an hour: a living seal renames its own within seconds."""
+        old = time.time() - _SEAL_SECONDS
+        hidden = (path for folder in _FOLDERS for path in sorted((self._root / folder).rglob(".*")) if path.is_file())
+        return [path for path in hidden if path.stat().st_mtime < old]
 
     def drop_csv(self, key: StreamKey, older_than_seconds: float) -> int:
         """Remove the stream's CSV files that were written so long ago, and say how many; the blobs stay."""

@@ -63,6 +63,10 @@ class Ledger:
         """Compare the ledger with itself and with the disk; reads every sealed file."""
         return fsck(self._db, self._archive)
 
+    def half_written(self) -> list[Path]:
+        """Files of the archive that a seal which died more than an hour ago did not finish; nobody needs them."""
+        return self._archive.half_written()
+
     def close(self) -> None:
         """Close the connections."""
         self._db.close()

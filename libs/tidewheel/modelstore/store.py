@@ -14,7 +14,7 @@ import fcntl
 import os
 import shutil
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,7 @@ from tidewheel.contracts.errors import BadBundle, BadInput, Conflict, NotFound
 from tidewheel.contracts.keys import FAMILY, path_part
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
-from tidewheel.disk import fsync_directory, replace_durably, unused_name, write_durably
+from tidewheel.disk import fsync_directory, make_folders, replace_durably, unused_name, write_durably
 from tidewheel.modelstore.bundle import VERSION, BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
 from tidewheel.modelstore.files import lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
@@ -59,7 +59,7 @@ class ModelStore:
             BadSetting: the directory cannot be written by this user.
         """
         with writing(self.models_dir):
-            self.models_dir.mkdir(parents=True, exist_ok=True)
+            make_folders(self.models_dir)
             probe = unused_name(self.models_dir / "probe")
             probe.touch()
             probe.unlink()
@@ -75,7 +75,7 @@ class ModelStore:
         manifest, files = describe(family, payload, meta)
         with writing(self.models_dir):
             staging = self._family_dir(family) / _STAGED
-            staging.mkdir(parents=True, exist_ok=True)
+            make_folders(staging)
             directory = unused_name(staging / manifest.version)
             directory.mkdir()
             held = _Held(lock(directory, fcntl.LOCK_SH))
@@ -96,20 +96,42 @@ class ModelStore:
             BadBundle: the existing one is damaged; it stays as it is for a person to look at.
             Conflict: two digests share the version's eight digits.
         """
-        family_dir = self._family_dir(staged.family)
-        final = family_dir / staged.version
+        with self.publishing(staged) as final:
+            return final
+
+    @contextmanager
+    def publishing(self, staged: Staged) -> Iterator[Path]:
+        """`publish`, and hold the bundle until the block ends: no prune takes it before the ledger names it.
+
+        Raises:
+            BadBundle, Conflict: as `publish`.
+        """
+        final = self._family_dir(staged.family) / staged.version
         with writing(self.models_dir):
-            try:
-                staged.dir.rename(final)
-            except OSError as error:
-                if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-                    raise
-                self._check_same(final, staged)
-                self.discard(staged)
+            while not self._named(staged, final):
+                pass  # a prune took the existing one away in between; the name is free again
+            fsync_directory(final.parent)
+            fsync_directory(final.parent.parent)
+        try:
+            yield final
+        finally:
             staged.lock.release()
-            fsync_directory(family_dir)
-            fsync_directory(family_dir.parent)
-        return final
+
+    def _named(self, staged: Staged, final: Path) -> bool:
+        """Whether `final` is the bundle now, under the lock of `staged`."""
+        try:
+            staged.dir.rename(final)
+        except OSError as error:
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+                raise
+            try:
+                existing = lock(final, fcntl.LOCK_SH)
+            except NotFound:
+                return False
+            self.discard(staged)
+            staged.lock.take(existing)
+            self._check_same(final, staged)
+        return True
 
     def discard(self, staged: Staged) -> None:
         """Remove a staged bundle; nothing happens when it was published or discarded before."""
@@ -117,15 +139,22 @@ class ModelStore:
         with writing(self.models_dir), suppress(FileNotFoundError):
             shutil.rmtree(staged.dir)
 
-    def sweep(self) -> int:
-        """Remove what dead processes left behind: staged bundles, half-removed ones, unused links; how many."""
-        removed = 0
+    def sweep(self) -> list[Path]:
+        """Remove what dead processes left behind, and name it."""
+        return [leftover for leftover in self.leftovers() if self.remove(leftover)]
+
+    def leftovers(self) -> list[Path]:
+        """Staged bundles, half-removed ones and unused links, old enough that a living owner holds a lock on them."""
         homes = [entry for entry in _children(self.models_dir) if entry.is_dir() and not entry.is_symlink()]
-        for home in (self.models_dir, *homes):
-            hidden = (entry for entry in _children(home) if entry.name.startswith(".") and entry.name != _STAGED)
-            for leftover in (*hidden, *_children(home / _STAGED)):
-                removed += _is_old(leftover) and self._remove(leftover)
-        return removed
+        return [
+            leftover
+            for home in (self.models_dir, *homes)
+            for leftover in (
+                *(entry for entry in _children(home) if entry.name.startswith(".") and entry.name != _STAGED),
+                *_children(home / _STAGED),
+            )
+            if _is_old(leftover)
+        ]
 
     def versions(self, family: str) -> list[str]:
         """Names of the published versions, by date of data."""
@@ -175,6 +204,16 @@ class ModelStore:
                 return self.open(family)
             raise NotFound(f"version {wanted} of {family} is not in {self.models_dir}") from None
 
+    @contextmanager
+    def held(self, family: str, version: str) -> Iterator[OpenBundle]:
+        """The intact version, which no prune takes away within the block.
+
+        Raises:
+            NotFound, BadBundle: it is not there or not intact.
+        """
+        with shared(self.path(family, version)):
+            yield self.open(family, version)
+
     def point(
         self,
         family: str,
@@ -208,7 +247,7 @@ class ModelStore:
                 if family == ROOT_FAMILY:
                     replace_link(self.models_dir / _CURRENT, f"{ROOT_FAMILY}/{_CURRENT}")
                 registry = self.models_dir / _REGISTRY
-                registry.mkdir(exist_ok=True)
+                make_folders(registry)
                 replace_durably(registry / f"{path_part(family)}.json", canonical(record))
 
     @contextmanager
@@ -220,7 +259,7 @@ class ModelStore:
         """
         family_dir = self._family_dir(family)
         with writing(self.models_dir):
-            family_dir.mkdir(parents=True, exist_ok=True)
+            make_folders(family_dir)
         descriptor = lock(family_dir.resolve(), fcntl.LOCK_EX)
         try:
             yield
@@ -228,35 +267,44 @@ class ModelStore:
             os.close(descriptor)
 
     def registry(self, family: str) -> dict[str, Any] | None:
-        """What the registry file says was promoted last; None before the first promotion."""
+        """What the registry file says was promoted last; None before the first promotion.
+
+        Raises:
+            BadBundle: the file is damaged; the next `point` writes it anew.
+        """
         path = self.models_dir / _REGISTRY / f"{path_part(family)}.json"
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
-        record: dict[str, Any] = strict_json(path.name, content)
+        record = strict_json(path.name, content)
+        if not isinstance(record, dict):
+            raise BadBundle(f"{path} is not a record of a promotion")
         return record
 
-    def prune(self, family: str, versions: Collection[str], *, pinned: Collection[str] = ()) -> list[str]:
-        """Remove the named versions, except the current one, pinned ones and those being read; the removed ones.
+    def prune(
+        self, family: str, versions: Collection[str], *, needed: Callable[[str], bool] = lambda _: False
+    ) -> list[str]:
+        """Remove the named versions, except the current one, needed ones and those being held; the removed ones.
 
         The caller names what goes, never what stays: a bundle that was just published is not in any list yet.
+        `needed(version)` is asked when nobody can hold the version any more: whoever held it has told the ledger.
         """
-        gone = []
-        for version in versions:
-            path = self.path(family, version)
-            if version not in pinned and path.exists() and self._remove(path, unless_current=family):
-                gone.append(version)
-        return gone
 
-    def _remove(self, path: Path, unless_current: str | None = None) -> bool:
+        def in_use(version: str) -> bool:
+            return self.current(family) == version or needed(version)
+
+        paths = [self.path(family, version) for version in versions]
+        return [path.name for path in paths if path.exists() and self.remove(path, in_use)]
+
+    def remove(self, path: Path, in_use: Callable[[str], bool] = lambda _: False) -> bool:
         """Move a directory that nobody holds out of sight and delete it; False when it is in use."""
         if path.is_symlink() or path.is_file():
             with writing(self.models_dir):
                 path.unlink(missing_ok=True)
             return True
         with writing(self.models_dir), _exclusive(path) as free:
-            if not free or (unless_current is not None and self.current(unless_current) == path.name):
+            if not free or in_use(path.name):
                 return False
             doomed = unused_name(path)
             path.rename(doomed)
@@ -302,6 +350,10 @@ class _Held:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def take(self, descriptor: int) -> None:
+        self.release()
+        self._descriptor = descriptor
 
 
 @contextmanager

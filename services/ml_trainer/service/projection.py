@@ -67,7 +67,11 @@ class Projection:
         return current == promotion.version and root is None and self._recorded(family, promotion)
 
     def _recorded(self, family: str, promotion: Promotion) -> bool:
-        record = self._store.registry(family) or {}
+        try:
+            record = self._store.registry(family) or {}
+        except BadBundle as damaged:
+            _log.error("registry_damaged", family=family, detail=damaged.detail)
+            return False
         return (record.get("version"), record.get("promoted_at")) == (promotion.version, iso(promotion.created_at))
 
     def _chosen_by_hand(self, family: str, promotion: Promotion) -> str | None:

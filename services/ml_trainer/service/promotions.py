@@ -62,8 +62,10 @@ class Promotions:
             raise BadInput("force=true needs a reason; add &reason=... to say why the gate is overruled")
         if self._ledger.versions.get(self._family, version) is None:
             raise NotFound(f"version {version!r} of {self._family} does not exist; GET /runs names those that do")
-        self._store.open(self._family, version)
-        moved = self._ledger.versions.promote(self._family, version, actor, reason or "promoted by hand", force=force)
+        with self._store.held(self._family, version):
+            moved = self._ledger.versions.promote(
+                self._family, version, actor, reason or "promoted by hand", force=force
+            )
         return self._followed(moved)
 
     def rollback(self, *, actor: str, reason: str | None, to: str | None) -> PromotionView:

@@ -172,10 +172,10 @@ class Trainer:
         try:
             verdict = self._gate.judge(challenger.candidate(staged))
             watch.check()
-            self._store.publish(staged)
+            with self._store.publishing(staged):
+                run = lease.publish(challenger.new_version(staged), verdict)
         finally:
             self._store.discard(staged)
-        run = lease.publish(challenger.new_version(staged), verdict)
         _log.info("run_published", run_id=run.id, version=run.version, state=run.state)
         return run
 

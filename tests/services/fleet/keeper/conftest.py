@@ -13,7 +13,7 @@ from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import NewVersion
 from tidewheel.modelstore.bundle import BundleMeta
-from tidewheel.modelstore.store import ModelStore
+from tidewheel.modelstore.store import ModelStore, Staged
 
 Publish = Callable[..., str]
 BTC = StreamKey("binance", "BTC/USDT", "1m")
@@ -58,6 +58,24 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "models")
 
 
+def stage(store: ModelStore, number: int) -> Staged:
+    """A staged bundle of `number`: the same bytes and version each time."""
+    meta = BundleMeta(
+        data_as_of=1_768_089_600_000,
+        max_feature_time=1_768_089_540_000,
+        feature_signature="0" * 64,
+        seed=number,
+        code_digest="1" * 64,
+        origin=Origin.EXCHANGE,
+        metrics={},
+        metric_name="holdout_score",
+        metric_value=None,
+        claimed_files=0,
+        lineage={},
+    )
+    return store.stage("hmm", {"model.json": json.dumps({"number": number}).encode()}, meta)
+
+
 @pytest.fixture
 def publish(ledger: Ledger, store: ModelStore) -> Publish:
     """Publish another version of hmm, promoted or refused; its name. `current` is not moved."""
@@ -65,21 +83,9 @@ def publish(ledger: Ledger, store: ModelStore) -> Publish:
 
     def make(*, passed: bool = True) -> str:
         made.append("")
-        meta = BundleMeta(
-            data_as_of=1_768_089_600_000,
-            max_feature_time=1_768_089_540_000,
-            feature_signature="0" * 64,
-            seed=len(made),
-            code_digest="1" * 64,
-            origin=Origin.EXCHANGE,
-            metrics={},
-            metric_name="holdout_score",
-            metric_value=None,
-            claimed_files=0,
-            lineage={},
-        )
-        staged = store.stage("hmm", {"model.json": json.dumps({"number": len(made)}).encode()}, meta)
+        staged = stage(store, len(made))
         store.publish(staged)
+        manifest = staged.manifest
         run, _ = ledger.runs.start_or_join("hmm", "hmm", "test")
         lease = ledger.runs.lease(run.id, "test", 60_000)
         assert lease is not None
@@ -90,13 +96,13 @@ def publish(ledger: Ledger, store: ModelStore) -> Publish:
                     family="hmm",
                     version=staged.version,
                     digest=staged.digest,
-                    data_as_of=meta.data_as_of,
-                    seed=meta.seed,
-                    code_digest=meta.code_digest,
+                    data_as_of=manifest.data_as_of,
+                    seed=manifest.seed,
+                    code_digest=manifest.code_digest,
                     parent=None,
                     metrics={},
                     lineage={},
-                    manifest=staged.manifest.model_dump(mode="json"),
+                    manifest=manifest.model_dump(mode="json"),
                     origin=Origin.EXCHANGE,
                 ),
                 verdict,

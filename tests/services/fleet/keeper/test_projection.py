@@ -150,3 +150,20 @@ def test_a_bundle_that_no_ledger_row_names_goes_after_an_hour(
     Retention(ledger, store, keep_refused=5)()
 
     assert store.versions("hmm") == [kept]
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"\x00" * 200, b'{"version": "v20'])
+def test_a_damaged_registry_file_is_written_anew(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish, content: bytes
+) -> None:
+    """It is only a projection: damage in it stops no promotion, and is no sign of a hand at `current`."""
+    publish()
+    projection.reconcile("hmm")
+    (store.models_dir / "registry" / "hmm.json").write_bytes(content)
+    newer = publish()
+
+    projection.follow("hmm")
+
+    registry = store.registry("hmm")
+    assert store.current("hmm") == newer == champion(ledger)
+    assert registry is not None and registry["version"] == newer
