@@ -20,7 +20,7 @@ MayTrain = Annotated[Actor, Depends(require(Scope.TRAIN))]
 MayPromote = Annotated[Actor, Depends(require(Scope.PROMOTE))]
 Reason = Annotated[str | None, Query(max_length=500, description="Why; it is kept with the promotion.")]
 
-_FORWARDED = ("authorization", "content-type", "accept", "x-request-id")
+_FORWARDED = (b"authorization", b"content-type", b"accept", b"x-request-id")
 _RETURNED = ("content-type", "x-model-version", "www-authenticate", "retry-after")
 
 
@@ -110,7 +110,7 @@ def predict_router(predictor: httpx.Client) -> APIRouter:
     async def predict(request: Request) -> Response:
         """The predictor's own answer, unchanged."""
         body = await request.body()
-        headers = {name: request.headers[name] for name in _FORWARDED if name in request.headers}
+        headers = [(name, value) for name, value in request.headers.raw if name in _FORWARDED]
         try:
             answer = await run_in_threadpool(predictor.post, "/predict", content=body, headers=headers)
         except httpx.TransportError as error:

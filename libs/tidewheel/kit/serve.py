@@ -4,14 +4,17 @@ import signal
 import socket
 import threading
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import psutil
 from starlette.types import ASGIApp
 
 from tidewheel.contracts.errors import BadSetting
-from tidewheel.kit.envelope import MAX_HEADER_BYTES
 from tidewheel.kit.logs import logger
 from tidewheel.kit.service import Service
+
+if TYPE_CHECKING:
+    import uvicorn
 
 _GRACE_SECONDS = 8
 
@@ -22,26 +25,34 @@ def serve_http(app: ASGIApp, host: str, port: int) -> None:
     Raises:
         BadSetting: the port is taken (says by whom), or the address is not this machine's.
     """
-    import uvicorn
-
     listener = listen(host, port)
     if threading.current_thread() is threading.main_thread():
         # uvicorn stops in an orderly way and then raises the signal again, which would make the exit code a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+    with listener:
+        http_server(app).run(sockets=[listener])
+
+
+def http_server(app: ASGIApp) -> "uvicorn.Server":
+    """The server of every HTTP role, to be run on a socket."""
+    import uvicorn
+
+    from tidewheel.kit.protocol import BoundedHttp
+
     config = uvicorn.Config(
         app,
+        http=BoundedHttp,
+        ws="none",
         log_config=None,
         access_log=False,
         server_header=False,
         date_header=False,
-        h11_max_incomplete_event_size=MAX_HEADER_BYTES * 2,
         timeout_graceful_shutdown=_GRACE_SECONDS,
         timeout_keep_alive=30,
         lifespan="on",
     )
-    with listener:
-        uvicorn.Server(config).run(sockets=[listener])
+    return uvicorn.Server(config)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -51,6 +51,7 @@ def create_app(service: Service) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         default_response_class=Json,
+        redirect_slashes=False,  # a redirect would go where the request's Host header says
         lifespan=_lifespan(service),
     )
     _handle_errors(app)
