@@ -40,6 +40,7 @@ _PLACES = {
     "demo": (f"{_HERE}.fleet:demo", "Run the whole loop once on a simulated exchange, and tell what happened."),
     "up": (f"{_HERE}.fleet:up", "Start the fleet on this machine; Ctrl-C stops it."),
     "status": (f"{_HERE}.fleet:status", "Show on one screen how the fleet stands."),
+    "import": (f"{_HERE}.imports:import_files", "Store candles of CSV, parquet or feather files."),
     "serve": (f"{_HERE}.serve:serve", "Run one role in the foreground."),
     "runs": (f"{_HERE}.models:runs", "List training runs, or show one."),
     "models": (f"{_HERE}.models:models", "List a family's versions with their verdicts."),

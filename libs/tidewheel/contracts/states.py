@@ -11,10 +11,11 @@ class Purpose(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a stream's bars come from, as the exchange says of itself; set once."""
+    """Where a stream's bars come from: as the exchange says of itself, or from files that a user imported; set once."""
 
     EXCHANGE = "exchange"
     REPLAY = "replay"
+    IMPORT = "import"
     SYNTHETIC = "synthetic"
 
 

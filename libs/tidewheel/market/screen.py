@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tidewheel.contracts.times import UtcMillis
-from tidewheel.features.frames import CandleFrame
+from tidewheel.features.frames import CandleFrame, Floats
 
 OUTLIER = np.log(10.0)  #: log price; a bar so far from the bars on both of its sides is not a price
 NEIGHBOURS = 3  #: bars on each side whose median speaks for that side
@@ -47,6 +47,11 @@ def screen(step: int, rows: Sequence[Sequence[Any]]) -> Screened:
     table = np.array([tuple(row[:6]) for row in rows], dtype=np.float64).reshape(-1, 6)
     if not np.isfinite(table[:, 0]).all():
         raise ValueError("an open time is not a number")
+    return screen_table(step, table)
+
+
+def screen_table(step: int, table: Floats) -> Screened:
+    """`screen` for rows that are a table already, [n, 6], each with an open time."""
     table = np.unique(table, axis=0) if len(table) else table
     times = table[:, 0].astype(np.int64)
     refused: dict[UtcMillis, str] = {}

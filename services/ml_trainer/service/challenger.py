@@ -19,7 +19,7 @@ from tidewheel.modelstore.code import code_digest
 from tidewheel.modelstore.store import Staged
 
 METRIC = "holdout_score"  #: mean predictive score on the hold-out, nats a bar
-_LEAST_REAL_FIRST = (Origin.SYNTHETIC, Origin.REPLAY, Origin.EXCHANGE)
+_LEAST_REAL_FIRST = (Origin.SYNTHETIC, Origin.REPLAY, Origin.IMPORT, Origin.EXCHANGE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)

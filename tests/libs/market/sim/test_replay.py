@@ -75,7 +75,7 @@ def test_several_files_are_one_exchange(tmp_path: Path) -> None:
         ("ETH_BTC-5m.feather", "no feather at all", "cannot be read as candles"),
         ("ETH_BTC-5m.csv", "date,open,high,low,close\n2024-03-07,1,1,1,1\n", "it needs date,open"),
         ("ETH_BTC-5m.csv", "date,open,high,low,close,volume\nlunch,1,1,1,1,1\n", "write UTC timestamps"),
-        ("ETH_BTC-5m.csv", "date,open,high,low,close,volume\n2024-03-07,1,1,1,dear,1\n", "cannot be read as candles"),
+        ("ETH_BTC-5m.csv", "date,open,high,low,close,volume\n2024-03-07,1,1,1,dear,1\n", "line 2: its close is 'dear'"),
         ("ETH_BTC-7m.csv", "open_time,open,high,low,close,volume\n0,1,1,1,1,1\n", "has only 1m"),
     ],
 )

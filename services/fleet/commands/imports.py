@@ -1,0 +1,131 @@
+"""`tidewheel import`: candles from files into the ledger."""
+
+import getpass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from services.fleet.output import json_option, moment, print_json, table
+from tidewheel.contracts.errors import BadInput, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from services.ingester.settings import IngesterSettings
+    from tidewheel.contracts.keys import StreamKey
+    from tidewheel.ledger.records import Appended
+
+
+@click.command(name="import")
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
+@click.option("--exchange", help="ccxt's id of the exchange.  [default: EXCHANGE]")
+@click.option("--market", type=click.Choice(["spot", "futures"]), help="Kind of market.  [default: EXCHANGE_TYPE]")
+@click.option("--symbol", required=True, help="Such as BTC/USDT or btcusdt.")
+@click.option("--timeframe", help="Length of a bar, such as 1m.  [default: TIMEFRAME]")
+@click.option(
+    "--origin",
+    type=click.Choice(["import", "exchange"]),
+    default="import",
+    show_default=True,
+    help="exchange: they are the exchange's own candles, and join those that the ingester fetches.",
+)
+@click.option("--utc", is_flag=True, help="Times without a zone are UTC; otherwise they are refused.")
+@click.option("--offline", is_flag=True, help="Take the symbol as ccxt's own, without asking the exchange for it.")
+@click.option("--dry-run", is_flag=True, help="Judge the files and tell what would be stored; write nothing.")
+@json_option
+def import_files(
+    files: tuple[Path, ...],
+    exchange: str | None,
+    market: str | None,
+    symbol: str,
+    timeframe: str | None,
+    origin: str,
+    utc: bool,
+    offline: bool,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Store the candles of CSV, parquet or feather files (date,open,high,low,close,volume) as one stream.
+
+    Every row of every file is judged before the first is stored. The same files again change nothing; a bar that is
+    known with other values becomes a revision.
+    """
+    from services.fleet.commands.ledger import opened
+    from services.fleet.display import display
+    from services.fleet.imports import compared, imported, judged
+    from services.ingester.settings import IngesterSettings
+    from tidewheel.contracts.states import Origin
+    from tidewheel.kit.settings import load
+
+    given = {"exchange": exchange, "exchange_type": market, "timeframe": timeframe}
+    settings = load(IngesterSettings, **{name: value for name, value in given.items() if value is not None})
+    shown = display()
+    with opened() as ledger:
+        key = _stream(settings, symbol, offline)
+        now, sources = ledger.now(), []
+        with shown.step(f"judging {len(files)} files for {key}"):
+            for done, file in enumerate(dict.fromkeys(files)):
+                shown.progress(done / len(files), file.name)
+                sources.append(judged(file, key, now, naive_is_utc=utc))
+        brought: Mapping[Path, Appended]
+        if dry_run:
+            brought = {source.path: compared(ledger, key, Origin(origin), source) for source in sources}
+        else:
+            with shown.step(f"storing {sum(source.bars for source in sources)} bars"):
+                owner = f"cli:{getpass.getuser()}"
+                brought = imported(ledger, key, Origin(origin), sources, owner, shown.progress)
+        stream = ledger.streams.get(key)
+    rows: list[dict[str, Any]] = [
+        {
+            "file": str(source.path),
+            "bars": source.bars,
+            "first": moment(source.first),
+            "last": moment(source.last),
+            "new": brought[source.path].stored,
+            "known": brought[source.path].duplicates,
+            "revised": brought[source.path].revised,
+        }
+        for source in sources
+    ]
+    told = {
+        "stream": str(key),
+        "dry_run": dry_run,
+        "origin": origin if stream is None else stream.origin.value,
+        "watermark": moment(stream.watermark) if stream else None,
+        "open_gaps": stream.gaps_open if stream else 0,
+        "files": rows,
+    }
+    if as_json:
+        print_json(told)
+        return
+    click.echo(table(rows))
+    if dry_run:
+        click.echo(f"Nothing was written; without --dry-run this would go into {key}.")
+    else:
+        click.echo(f"{key} ({told['origin']}) stands at {told['watermark']}, with {told['open_gaps']} open gaps.")
+
+
+def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
+    """The stream that is meant, the symbol by the exchange's own list unless `offline`."""
+    from tidewheel.contracts.keys import StreamKey
+    from tidewheel.market.exchange import open_exchange
+    from tidewheel.market.limiter import Limiter
+
+    exchange = open_exchange(
+        settings.exchange,
+        type=settings.exchange_type,
+        url=settings.exchange_url,
+        limiter=Limiter(settings.data_dir / "limits"),
+    )
+    exchange.check_timeframe(settings.timeframe)
+    if offline:
+        base, _, rest = symbol.partition("/")
+        if not base or not rest or (settings.exchange_type == "futures") is not (":" in rest):
+            example = "BTC/USDT:USDT" if settings.exchange_type == "futures" else "BTC/USDT"
+            raise BadInput(f"symbol {symbol!r} is not ccxt's own spelling for {settings.exchange_type}, as {example}")
+        return StreamKey(exchange.id, symbol, settings.timeframe)
+    try:
+        return StreamKey(exchange.id, exchange.resolve(symbol), settings.timeframe)
+    except Unavailable as away:
+        raise Unavailable(f"{away.detail}; or write ccxt's own symbol and --offline", code=away.code) from away
