@@ -109,8 +109,8 @@ def import_files(
 def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
     """The stream that is meant, the symbol by the exchange's own list unless `offline`."""
     from tidewheel.contracts.keys import StreamKey
-    from tidewheel.market.exchange import open_exchange
     from tidewheel.market.limiter import Limiter
+    from tidewheel.market.open import open_exchange
 
     exchange = open_exchange(
         settings.exchange,
