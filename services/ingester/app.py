@@ -43,6 +43,7 @@ def build(settings: IngesterSettings) -> Service:
         routers=[router(ingester)],
         tasks=tasks(ingester),
         pings=[ledger.ping],
+        spare=[bus.ping],
         keys=ledger.keys,
         close=[ledger.close, bus.close],
     )

@@ -34,6 +34,7 @@ def build(settings: PredictorSettings) -> Service:
         settings=settings,
         routers=[router(predictor, live)],
         pings=[ledger.ping, live.ping, loops],
+        spare=[bus.ping],
         loops=[live, nowcasts, heartbeat, listener],
         keys=ledger.keys,
         close=[ledger.close, bus.close],

@@ -16,6 +16,9 @@ from tidewheel.kit.masks import mask_secrets
 
 _WAIT_SECONDS = 0.5  #: how long a listener may take to notice that it was closed
 _MAX_PAUSE_SECONDS = 5.0
+# After 10 s of silence each wait asks for a sign of life. redis-py only counts those that are not answered: on a
+# connection that has gone dead without a close, a listener would stay deaf for ever.
+_UNANSWERED = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +123,8 @@ class Subscription:
             while not self._closed.is_set():
                 message = pubsub.get_message(timeout=_WAIT_SECONDS)
                 if message is None:
+                    if pubsub.health_check_response_counter >= _UNANSWERED:
+                        raise redis.ConnectionError("the server is silent; connecting again")
                     continue
                 if message["type"] in ("subscribe", "psubscribe"):
                     self.listening.set()

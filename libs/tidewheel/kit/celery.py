@@ -12,6 +12,8 @@ from typing import Any, Literal
 
 import structlog
 from celery import Celery, Task, signals
+from celery.app.amqp import AMQP
+from kombu.connection import Connection
 from kombu.entity import Queue as KombuQueue
 from kombu.exceptions import OperationalError
 
@@ -28,12 +30,25 @@ Dispatch = Callable[[Message], object]
 # Every wait on the broker's socket ends: with the defaults, a stalled network left a worker stuck for good (measured).
 _WORKER_SOCKET = {"socket_timeout": 10, "socket_connect_timeout": 5, "health_check_interval": 10}
 _SENDER_SOCKET = {"socket_timeout": 3, "socket_connect_timeout": 2, "max_retries": 1, "interval_start": 0}
+_RECONNECT_SECONDS = 4  # longest pause between two attempts; kombu's own grows to 30 s, and no setting reaches it
 _VISIBILITY_SECONDS = 300  # only messages that a killed worker had fetched but not begun wait this long
+
+
+class _Connection(Connection):
+    """Knocks often at a broker that is away, so that work goes on soon after it is back."""
+
+    def _ensure_connection(self, *args: Any, **options: Any) -> Any:
+        longest = {"interval_max": _RECONNECT_SECONDS}
+        return super()._ensure_connection(*args, **{**longest, **options})  # type: ignore[no-untyped-call]
+
+
+class _Amqp(AMQP):  # type: ignore[misc]  # Celery is untyped
+    Connection = _Connection
 
 
 def celery_app(redis_url: str, **transport: Any) -> Celery:
     """A Celery app on `redis_url`; nothing connects before it is used. `transport` adds kombu's Redis options."""
-    app = Celery("tidewheel", set_as_current=False)
+    app = Celery("tidewheel", set_as_current=False, amqp=_Amqp)
     app.conf.update(
         broker_url=redis_url,
         broker_connection_retry_on_startup=True,

@@ -36,6 +36,9 @@ class Service:
     routers: list["APIRouter"] = field(default_factory=list)  #: its HTTP routes
     tasks: Tasks = field(default_factory=dict)  #: message -> what handles it
     pings: list[Callable[[], None]] = field(default_factory=list)  #: raise while a part is away; asked by /ready
+    spare: list[Callable[[], None]] = field(
+        default_factory=list
+    )  #: the same of parts without which the role still works
     loops: list[Loop] = field(default_factory=list)  #: started in order, stopped in reverse
     keys: "KeyLookup | None" = None  #: where API keys are found; needed by routes with a scope when AUTH_MODE=keys
     on_shutdown: list[Callable[[], None]] = field(default_factory=list)  #: called as soon as a stop is asked for

@@ -138,15 +138,19 @@ def _add_probes(app: FastAPI, service: Service) -> None:
 
     @app.get("/ready", tags=["probes"], responses={503: problem("not_ready", "A part is away; `away` names it.")})
     async def ready() -> Response:
-        """Whether every part that this role needs answers."""
-        results = await asyncio.gather(*(_ask(ping) for ping in service.pings))
-        away = {name: reason for name, reason in results if reason is not None}
+        """Whether every part that this role needs answers; `degraded` names those that it works without."""
+        asked = [*service.pings, *service.spare]
+        results = await asyncio.gather(*(_ask(ping) for ping in asked))
         for name, reason in results:
             PART_UP.labels(service.name, name).set(reason is None)
+        needed, spare = results[: len(service.pings)], results[len(service.pings) :]
+        away = {name: reason for name, reason in needed if reason is not None}
         if away:
             detail = "; ".join(f"{name}: {reason}" for name, reason in away.items())
             return problem_response(503, "not_ready", "Not available now", detail, {"Retry-After": "1"}, away=away)
-        return JSONResponse({"status": "ok", "parts": [name for name, _ in results]})
+        answer: dict[str, Any] = {"status": "ok", "parts": [name for name, reason in results if reason is None]}
+        degraded = {name: reason for name, reason in spare if reason is not None}
+        return JSONResponse(answer | {"degraded": degraded} if degraded else answer)
 
     @app.get("/metrics", tags=["probes"])
     async def metrics() -> Response:

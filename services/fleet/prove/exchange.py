@@ -1,14 +1,12 @@
 """R11: what is stored of a rude exchange equals its truth, and nobody knocks while banned."""
 
-import socket
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from services.fleet.exchange_sim import sim_app
+from services.fleet.prove.programs import served
 from services.fleet.prove.proof import Budget, Tally, Tell
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
@@ -92,7 +90,7 @@ def ingest_rude(
     engine = RudeExchange(scenario, Faults.parse(faults), seed, clock)
     dsn = f"sqlite:///{home}/ledger.sqlite"
     migrate(dsn, home)
-    with _served(engine) as url:
+    with served(sim_app(engine)) as url:
         settings = load(
             IngesterSettings,
             tidewheel_home=home,
@@ -162,22 +160,3 @@ def _ingest(ingest: Callable[[], object]) -> None:
             if attempt == PATIENCE - 1:
                 raise
     raise Unavailable(f"the simulated exchange refused {PATIENCE} times in a row; lower its faults")
-
-
-@contextmanager
-def _served(engine: RudeExchange) -> Iterator[str]:
-    """The exchange's address until the block ends."""
-    import uvicorn
-
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(sim_app(engine), log_config=None, access_log=False))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
-        thread.start()
-        while not server.started and thread.is_alive():
-            time.sleep(0.01)
-        try:
-            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        finally:
-            server.should_exit = True
-            thread.join()

@@ -1,10 +1,19 @@
-"""Python programs that a proof runs beside itself."""
+"""Python programs that a proof runs beside itself, and apps that it serves."""
 
 import os
+import socket
 import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from services.fleet.processes import Child, Command
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
 
 
 def start(module: str, *arguments: object, folder: Path) -> Child:
@@ -17,3 +26,22 @@ def start(module: str, *arguments: object, folder: Path) -> Child:
         ready=lambda: True,
     )
     return Child(command, folder / f"{command.name}-{os.urandom(4).hex()}.log")
+
+
+@contextmanager
+def served(app: "ASGIApp") -> Iterator[str]:
+    """The app's address on loopback until the block ends; it runs in a thread."""
+    import uvicorn
+
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+        thread.start()
+        while not server.started and thread.is_alive():
+            time.sleep(0.01)
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, claims, exchange, swaps, zombies
+from services.fleet.prove import bits, broker, claims, exchange, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -38,5 +38,12 @@ PROOFS = (
         trials=20_000,
         quick=1_500,
         run=exchange.prove,
+    ),
+    Proof(
+        name="broker",
+        promise="R5: whatever becomes of the broker, work goes on within 30 s of its return, each run once",
+        trials=60,
+        quick=4,
+        run=broker.prove,
     ),
 )

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from services.fleet.ports import free_ports
+from services.fleet.prove.line import Line, State
 from tests.servers import valkey
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.kit.bus import Bus, Subscription, Told
@@ -80,3 +81,26 @@ def test_not_a_number_is_never_told(redis_url: str) -> None:
     with pytest.raises(ValueError, match="JSON"):
         bus.publish("models.hmm", {"metric": float("nan")})
     bus.close()
+
+
+def test_listener_notices_that_its_connection_died_without_a_close(tmp_path: Path) -> None:
+    """Half-open: no byte comes and no end; the listener connects anew by itself and hears again."""
+    port = free_ports(1)[0]
+    with valkey(tmp_path, port), Line(port) as line:
+        bus, direct = Bus(f"redis://127.0.0.1:{line.port}/0"), Bus(f"redis://127.0.0.1:{port}/0")
+        subscription = bus.subscribe("models.hmm")
+        heard, thread = gathered(subscription)
+        assert subscription.listening.wait(10)
+        line.turn(State.SILENT)
+        line.turn(State.WHOLE)
+
+        def hears() -> bool:
+            direct.publish("models.hmm", {})
+            return bool(heard)
+
+        await_true(hears, 60)
+        subscription.close()
+        thread.join(10)
+        assert not thread.is_alive()
+        bus.close()
+        direct.close()

@@ -221,3 +221,14 @@ def test_loops_run_for_as_long_as_the_app() -> None:
     with pytest.raises(Unavailable), TestClient(create_app(service)):
         pass
     assert events == ["start a", "stop a", "close"]
+
+
+def test_ready_tells_a_part_that_the_role_works_without() -> None:
+    """A needed part that is away makes it 503; a spare one is named, and the role stays ready."""
+    settings = load(Settings, auth_mode="dev", bind="127.0.0.1")
+    with TestClient(create_app(Service(name="desk", settings=settings, spare=[away]))) as client:
+        answer = client.get("/ready")
+        assert answer.status_code == 200
+        assert answer.json() == {"status": "ok", "parts": [], "degraded": {"away": "the ledger is away; start it"}}
+    with TestClient(create_app(Service(name="desk", settings=settings, pings=[away]))) as client:
+        assert problem_of(client.get("/ready"), 503, "not_ready")["away"] == {"away": "the ledger is away; start it"}
