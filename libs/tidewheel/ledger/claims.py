@@ -11,12 +11,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.states import ClaimState
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.files import sealed_file, select_files
 from tidewheel.ledger.records import Consumption, SealedFile
+from tidewheel.ledger.suspects import SUSPECT, Tried, choose
 from tidewheel.ledger.tables import claims, files, streams
 
-MAX_ATTEMPTS = 5  #: a file whose runs fail or die this often becomes `poison`
+MAX_ATTEMPTS = 5  #: a file whose runs fail or die this often, the last time on it alone, becomes `poison`
+LAST_ATTEMPT = 16  #: makes it poison in any company: too few bars to be trained alone
 
 
 class Claims:
@@ -94,27 +97,34 @@ def claim(
     timeframe: str | None,
     strict: bool,
 ) -> list[SealedFile]:
-    """Take up to `limit` free files, oldest data first, and return all that the run now holds, by stream and time."""
+    """Take up to `limit` free files, oldest data first, and return all that the run now holds, by stream and time.
+
+    Files that have failed together are taken in smaller groups: suspects.py.
+    """
     wanted = _wanted(timeframe, strict)
     _list_new_files(db, connection, consumer, wanted)
-    chosen = (
-        select(claims.c.file_id)
+    free = (
+        select(claims.c.file_id, claims.c.attempts, claims.c.changed_at)
         .join(files, files.c.id == claims.c.file_id)
         .join(streams, streams.c.id == files.c.stream_id)
         .where(claims.c.consumer == consumer, claims.c.state == ClaimState.DOWNLOADED, wanted)
         .order_by(files.c.start_time, files.c.id)
-        .limit(limit)
         # On SQLite the write lock is held already.
         .with_for_update(of=claims, skip_locked=True)
-        .cte("chosen")
     )
-    connection.execute(
+    take = (
         update(claims)
-        .where(claims.c.consumer == consumer, claims.c.file_id.in_(select(chosen.c.file_id)))
-        .values(
-            state=ClaimState.PROCESSING, run_id=run_id, attempts=claims.c.attempts + 1, changed_at=db.clock()
-        )
-    )  # fmt: skip
+        .where(claims.c.consumer == consumer)
+        .values(state=ClaimState.PROCESSING, run_id=run_id, attempts=claims.c.attempts + 1, changed_at=db.clock())
+    )
+    if connection.execute(free.where(claims.c.attempts >= SUSPECT).limit(1)).first() is None:
+        chosen = free.with_only_columns(claims.c.file_id).limit(limit).cte("chosen")
+        connection.execute(take.where(claims.c.file_id.in_(select(chosen.c.file_id))))
+    else:
+        tried = [Tried(*row) for row in connection.execute(free).all()]
+        some = choose(tried, _held_attempts(connection, run_id), _newest_poison(connection, consumer))[:limit]
+        for one in some:
+            connection.execute(take.where(claims.c.file_id == one.file_id))
     held = select_files().join(claims, claims.c.file_id == files.c.id).where(_held_by(run_id))
     rows = connection.execute(held.order_by(streams.c.key, files.c.start_time, files.c.id)).all()
     return [sealed_file(row) for row in rows]
@@ -126,9 +136,13 @@ def consume(db: Database, connection: Connection, run_id: int) -> None:
 
 
 def give_back(db: Database, connection: Connection, run_id: int, *, counted: bool) -> None:
-    """Free the run's files. A counted attempt stays on their record, and the fifth makes them poison."""
+    """Free the run's files. A counted attempt stays on their record, and too many make poison.
+
+    The fifth does so for a file that the run held alone; a larger group is tried in halves first (suspects.py).
+    """
     free, poison = literal(str(ClaimState.DOWNLOADED)), literal(str(ClaimState.POISON))
-    state = case((claims.c.attempts >= MAX_ATTEMPTS, poison), else_=free) if counted else free
+    enough = MAX_ATTEMPTS if len(_held_attempts(connection, run_id)) == 1 else LAST_ATTEMPT
+    state = case((claims.c.attempts >= enough, poison), else_=free) if counted else free
     attempts = claims.c.attempts - (0 if counted else 1)
     # A poison claim goes on naming the run that left it, for `requeue` by run.
     holder = case((state == poison, claims.c.run_id), else_=None)
@@ -137,6 +151,15 @@ def give_back(db: Database, connection: Connection, run_id: int, *, counted: boo
         .where(_held_by(run_id))
         .values(state=state, attempts=attempts, run_id=holder, changed_at=db.clock())
     )
+
+
+def _held_attempts(connection: Connection, run_id: int) -> list[int]:
+    return list(connection.execute(select(claims.c.attempts).where(_held_by(run_id))).scalars())
+
+
+def _newest_poison(connection: Connection, consumer: str) -> UtcMillis:
+    poison = (claims.c.consumer == consumer) & (claims.c.state == ClaimState.POISON)
+    return int(connection.execute(select(func.coalesce(func.max(claims.c.changed_at), 0)).where(poison)).scalar_one())
 
 
 def _list_new_files(db: Database, connection: Connection, consumer: str, wanted: ColumnElement[bool]) -> None:

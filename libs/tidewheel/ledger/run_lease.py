@@ -51,6 +51,7 @@ class RunLease:
     ) -> list[SealedFile]:
         """Hold up to `limit` more files that the consumer has not consumed; returns all that the run holds.
 
+        Where files have failed together, a call takes some of them only (suspects.py); another takes more.
         `timeframe` narrows it to streams of that timeframe. `strict` leaves corrections (revision > 0) alone, so
         that no bar is ever handed out twice.
         """
@@ -124,7 +125,7 @@ class RunLease:
         self.run = run
         return run
 
-    def give_back(self, *, counted: bool = False) -> Run:
+    def give_back(self, *, counted: bool = False, reason: str | None = None) -> Run:
         """Return the run to the queue and free its files; `counted` leaves the attempt on their record."""
         with self._db.write() as connection:
             leases.guard(self._db, connection, self.lease)
@@ -132,6 +133,10 @@ class RunLease:
             self._write(
                 connection, state=RunState.QUEUED, claimed_files=0, attempts=self.run.attempts - (0 if counted else 1)
             )
+            if reason is not None:
+                # Unless a person has asked meanwhile that the run be cancelled: that reason stays.
+                wish = runs.c.cancel_requested.is_(True)
+                connection.execute(update(runs).where(runs.c.id == self.run.id, ~wish).values(reason=reason))
             leases.release(connection, self.lease)
             run = read_run(connection, self.run.id)
         self.run = run

@@ -19,6 +19,7 @@ from tidewheel.ledger.tables import leases as lease_rows
 from tidewheel.ledger.tables import runs
 
 MAX_ATTEMPTS = 5  #: a run whose workers die this often is given up
+_DIED = "its workers died or lost their lease on it"
 _ACTIVE = (RunState.QUEUED, RunState.RUNNING)
 
 
@@ -193,5 +194,5 @@ def _ending(run: Run) -> tuple[RunState, str] | None:
     if run.cancel_requested:
         return RunState.CANCELLED, run.reason or "cancelled"
     if run.attempts >= MAX_ATTEMPTS:
-        return RunState.FAILED, f"given up: {run.attempts} workers died or lost their lease on it"
+        return RunState.FAILED, f"given up after {run.attempts} attempts: {run.reason or _DIED}"
     return None

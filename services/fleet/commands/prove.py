@@ -8,6 +8,8 @@ import click
 
 from services.fleet.output import json_option, print_json, table
 
+_WORDS = ("first", "figures")  #: of a row, told below the table
+
 
 @click.command()
 @click.argument("name", required=False)
@@ -48,13 +50,17 @@ def prove(ctx: click.Context, name: str | None, quick: bool, seed: int, as_json:
                         "violations": tally.violations,
                         "time": f"{time.monotonic() - started:.1f} s",
                         "first": tally.first,
+                        "figures": tally.figures,
                     }
                 )
     broken = [row for row in rows if row["violations"]]
     if as_json:
         print_json(rows)
     else:
-        click.echo(table([{key: value for key, value in row.items() if key != "first"} for row in rows]))
+        click.echo(table([{key: value for key, value in row.items() if key not in _WORDS} for row in rows]))
+        for row in rows:
+            for figure in row["figures"]:
+                click.echo(figure)
         for row in broken:
             click.echo(f"\n{row['invariant']}\n  broken: {row['first']}")
     if broken:

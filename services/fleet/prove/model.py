@@ -1,11 +1,14 @@
 """The ledger's promises about runs and claims as a page of Python: what `zombies` holds the real one against."""
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tidewheel.contracts.states import ClaimState, RunState
 
 TTL = 1_000_000_000  #: ms; so long that only a jump of the clock ends a lease, never the time that a proof takes
-MAX_ATTEMPTS = 5
+MAX_ATTEMPTS = 5  #: of a run, and of a file that is held alone
+SUSPECT, LAST_ATTEMPT = 3, 16  #: attempts of files that are held together: tried in halves, given up
 
 
 class Lost(Exception):
@@ -90,15 +93,33 @@ class World:
         if run.fence != right.fence or not self._live(run):
             raise Lost
 
-    def claim(self, right: Right, limit: int) -> list[int]:
+    def claim(self, right: Right, limit: int, changed_at: Mapping[int, int]) -> list[int]:
+        """`changed_at` is the ledger's, of each claim before this call; a file that has none is listed now."""
         self.check(right)
         for file in range(1, self.files + 1):
             self.claims.setdefault(file, _Claim())
-        free = [number for number, each in self.claims.items() if each.state is ClaimState.DOWNLOADED]
-        for number in sorted(free)[:limit]:
+        free = sorted(number for number, each in self.claims.items() if each.state is ClaimState.DOWNLOADED)
+        for number in self._choice(right.run_id, free, changed_at)[:limit]:
             each = self.claims[number]
             each.state, each.run_id, each.attempts = ClaimState.PROCESSING, right.run_id, each.attempts + 1
         return sorted(number for number, each in self.claims.items() if self._holds(right.run_id, each))
+
+    def _choice(self, run_id: int, free: list[int], changed_at: Mapping[int, int]) -> list[int]:
+        """Half of those that failed most often together; all others where it is their turn, or none is suspected."""
+        held = [each.attempts for each in self.claims.values() if self._holds(run_id, each)]
+        found = max((changed_at[n] for n, each in self.claims.items() if each.state is ClaimState.POISON), default=0)
+        suspects = [n for n in free if self.claims[n].attempts >= SUSPECT and changed_at[n] > found]
+        others = [n for n in free if n not in suspects]
+        if held:
+            turn = not any(attempts > SUSPECT for attempts in held)
+        else:
+            waited = min((changed_at.get(n, math.inf) for n in others), default=math.inf)
+            turn = waited < max((changed_at[n] for n in suspects), default=0)
+        if turn or not suspects:
+            return others
+        most = max(self.claims[n].attempts for n in suspects)
+        group = [n for n in suspects if self.claims[n].attempts == most]
+        return group[: len(group) // 2 or 1]
 
     def renew(self, right: Right) -> bool:
         self.check(right)
@@ -157,12 +178,13 @@ class World:
         return run.until is not None and run.until > self.now
 
     def _free(self, run_id: int, *, counted: bool) -> None:
-        for each in self.claims.values():
-            if self._holds(run_id, each):
-                poison = counted and each.attempts >= MAX_ATTEMPTS
-                each.state = ClaimState.POISON if poison else ClaimState.DOWNLOADED
-                each.attempts -= 0 if counted else 1
-                each.run_id = run_id if poison else None  # poison goes on naming its last run
+        held = [each for each in self.claims.values() if self._holds(run_id, each)]
+        enough = MAX_ATTEMPTS if len(held) == 1 else LAST_ATTEMPT
+        for each in held:
+            poison = counted and each.attempts >= enough
+            each.state = ClaimState.POISON if poison else ClaimState.DOWNLOADED
+            each.attempts -= 0 if counted else 1
+            each.run_id = run_id if poison else None  # poison goes on naming its last run
 
     def _holds(self, run_id: int, claim: _Claim) -> bool:
         return claim.run_id == run_id and claim.state is ClaimState.PROCESSING

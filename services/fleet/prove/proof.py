@@ -1,7 +1,7 @@
 """What a proof is: a promise, and a trial of it that counts how often it was broken."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from services.fleet.prove.ground import Ground
@@ -23,6 +23,7 @@ class Tally:
     trials: int = 0
     violations: int = 0
     first: str | None = None  #: the first violation, in words
+    figures: list[str] = field(default_factory=list)  #: what was measured by the way, in words
 
     def broken(self, how: str) -> None:
         """Count a violation."""

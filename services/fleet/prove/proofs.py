@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, broker, claims, exchange, swaps, zombies
+from services.fleet.prove import bits, broker, calls, claims, exchange, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -10,6 +10,13 @@ PROOFS = (
         trials=1_000,
         quick=20,
         run=claims.prove,
+    ),
+    Proof(
+        name="calls",
+        promise="R2: a worker may die at any system call; the next one carries on, and every file is trained once",
+        trials=calls.EVERY,
+        quick=8,
+        run=calls.prove,
     ),
     Proof(
         name="zombies",

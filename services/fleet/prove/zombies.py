@@ -107,11 +107,12 @@ class _Stage:
         return f"cancel run {run_id}", self.ledger.runs.cancel(run_id, "a person").state, self.world.cancel(run_id)
 
     def claim(self, held: _Held) -> tuple[str, str, str]:
-        limit = self.dice.choice((1, 2, 5))
+        limit = self.dice.choice((1, 2, 5, 9))
+        changed_at = dict(self.rows("SELECT file_id, changed_at FROM claims"))
         return self.both(
             held, f"claim {limit}",
             lambda: sorted(file.id for file in held.lease.claim_files(limit)),
-            lambda: self.world.claim(held.right, limit),
+            lambda: self.world.claim(held.right, limit, changed_at),
         )  # fmt: skip
 
     def renew(self, held: _Held) -> tuple[str, str, str]:

@@ -16,6 +16,7 @@ from services.ml_trainer.service.job import FitJob, read_payload, write_job
 from tidewheel.contracts.errors import TidewheelError
 
 CHILD_MODULE = "services.ml_trainer.train.child"
+OUT_OF_MEMORY = "out_of_memory"  #: how a child begins its last word whose fit hit its limit
 Progress = Callable[[dict[str, Any]], None]
 
 _POLL_SECONDS = 0.05
@@ -44,6 +45,7 @@ class FitFailed(TidewheelError):
     """The fit ended without a model; the detail is the child's own last word."""
 
     code, title = "fit_failed", "The fit failed"
+    crashed = False  #: killed, or out of memory: a later attempt, or one on fewer files, may end well
 
 
 class FitChild:
@@ -94,7 +96,9 @@ class FitChild:
                 reports.join()
                 words.join()
         if child.returncode != 0:
-            raise FitFailed(_last_word(child.returncode, words.last()))
+            failed = FitFailed(_last_word(child.returncode, words.last()))
+            failed.crashed = child.returncode < 0 or failed.detail.startswith(OUT_OF_MEMORY)
+            raise failed
 
     def _attend(self, child: "subprocess.Popen[bytes]", watch: Waits, reports: "_Lines", progress: Progress) -> None:
         told, told_at = "", 0.0

@@ -20,7 +20,7 @@ from tidewheel.gates.gate import Gate
 from tidewheel.gates.splits import Split, split
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import Run
+from tidewheel.ledger.records import Run, SealedFile
 from tidewheel.ledger.run_lease import RunLease
 from tidewheel.models.regime import RegimeModel
 from tidewheel.modelstore.store import ModelStore
@@ -99,16 +99,17 @@ class Trainer:
             return lease.finish(RunState.FAILED, str(error))
 
     def _train(self, lease: RunLease, watch: Watch) -> Run:
-        window = self._claim(lease)
+        window, parts = self._claim(lease)
         if not window.files:
             return lease.finish(RunState.SKIPPED, "no_new_data: no sealed file waits for this consumer; ingest first")
-        parts = split({str(key): frame for key, frame in window.bars.items()}) if window.total else None
         if parts is None or parts.train_bars < self._settings.min_train_bars:
             return lease.finish(RunState.SKIPPED, self._too_few(parts.train_bars if parts else 0))
         champion = self._champion(lease.run.family)
         try:
             payload = self._fit(lease, watch, parts, champion)
         except FitFailed as failed:
+            if failed.crashed:
+                return lease.give_back(counted=True, reason=failed.detail)
             state = RunState.SKIPPED if failed.detail.startswith(NotEnoughData.code) else RunState.FAILED
             return lease.finish(state, failed.detail)
         challenger = Challenger(
@@ -127,16 +128,29 @@ class Trainer:
             delete_processed(self._ledger, self._settings.data_dir, window.files)
         return run
 
-    def _claim(self, lease: RunLease) -> Window:
-        """Take the consumer's unclaimed files of its timeframe, and gather the bars that they stand for."""
+    def _claim(self, lease: RunLease) -> tuple[Window, Split | None]:
+        """Take the consumer's unclaimed files of its timeframe, and gather and split the bars that they stand for.
+
+        Of files that failed together a claim gives some only, so too few bars are a reason to ask for more.
+        """
+        files: list[SealedFile] = []
+        while True:
+            before, files = (
+                len(files),
+                lease.claim_files(timeframe=self._settings.timeframe, strict=self._settings.exactly_once),
+            )
+            window = self._window(files)
+            parts = split({str(key): frame for key, frame in window.bars.items()}) if window.total else None
+            enough = parts is not None and parts.train_bars >= self._settings.min_train_bars
+            if enough or len(files) == before:
+                lease.counts(len(window.files), window.new_bars, window.total)
+                return window, parts
+
+    def _window(self, files: list[SealedFile]) -> Window:
         settings = self._settings
-        files = lease.claim_files(timeframe=settings.timeframe, strict=settings.exactly_once)
         if settings.exactly_once:
-            window = strict_window(self._ledger, files)
-        else:
-            window = sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
-        lease.counts(len(window.files), window.new_bars, window.total)
-        return window
+            return strict_window(self._ledger, files)
+        return sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
 
     def _too_few(self, bars: int) -> str:
         needed = self._settings.min_train_bars

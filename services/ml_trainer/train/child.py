@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from services.ml_trainer.service.fitting import OUT_OF_MEMORY
 from services.ml_trainer.service.job import FitJob, read_job, write_payload
 from tidewheel.contracts.errors import TidewheelError
 from tidewheel.models.regime import RegimeModel
@@ -35,7 +36,7 @@ def main(arguments: list[str]) -> int:
         return _fail(f"{error.code}: {error.detail}")
     except MemoryError:
         return _fail(
-            f"out_of_memory: the fit needs more than TIDEWHEEL_TRAIN_MEMORY_MB={job.memory_mb}; "
+            f"{OUT_OF_MEMORY}: the fit needs more than TIDEWHEEL_TRAIN_MEMORY_MB={job.memory_mb}; "
             "raise it or shorten TRAIN_WINDOW_DAYS"
         )
     write_payload(work / "result", model.to_payload())

@@ -152,10 +152,11 @@ def test_a_refused_version_is_stored_and_never_pointed_at(
     assert claims(ledger) == {ClaimState.PROCESSED: 2}
 
 
-def test_a_killed_fit_fails_the_run_and_returns_the_files(
+def test_a_killed_fit_is_tried_again(
     ledger: Ledger, build: Build, feed: Feed, queue: Queue, in_thread: InThread, canned: str
 ) -> None:
-    """kill -9 of the child: the run says so, nothing is published, and the next run has the files again."""
+    """kill -9 of the child, as the kernel does for want of memory: the run goes back to the queue, says why, and its
+    next attempt has the files again."""
     feed(market(BARS, 1))
     run_id = queue()
     in_thread(lambda: build(f"{CHILDREN}.sleeper").run(run_id))
@@ -163,13 +164,35 @@ def test_a_killed_fit_fails_the_run_and_returns_the_files(
 
     os.kill(ledger.runs.get(run_id).progress["pid"], signal.SIGKILL)
 
-    until(lambda: ledger.runs.get(run_id).state.final)
+    until(lambda: ledger.runs.get(run_id).state is RunState.QUEUED)
     run = ledger.runs.get(run_id)
-    assert (run.state, run.reason) == (RunState.FAILED, "the fit was killed by SIGKILL")
+    assert (run.attempts, run.reason) == (1, "the fit was killed by SIGKILL")
     assert ledger.versions.all("hmm") == []
-    again = build(canned).run(queue())
+    again = build(canned).run(run_id)
     assert again is not None
-    assert (again.state, again.claimed_files) == (RunState.PROMOTED, 1)
+    assert (again.state, again.claimed_files, again.reason) == (RunState.PROMOTED, 1, None)
+
+
+def test_one_file_too_large_for_memory_becomes_poison_and_no_other(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, settings: TrainerSettings
+) -> None:
+    """Whatever a run holds with it runs out of memory, for real: the others are trained once each, and it alone is
+    parked."""
+    sealed = [feed(later(market(700, 1), 700 * part)) for part in range(4)]
+    guilty = sealed[2]
+    trainer = build(f"{CHILDREN}.greedy_for_one", memory_mb=600)
+    (settings.data_dir / "work").mkdir()
+    (settings.data_dir / "work" / "guilty").write_text(str(guilty.start))
+    runs = [trainer.run(queue()) for _ in range(8)]
+
+    assert claims(ledger) == {ClaimState.PROCESSED: 3, ClaimState.POISON: 1}
+    poison = [each for each in ledger.claims.consumption("hmm") if each.state is ClaimState.POISON]
+    assert [each.file_id for each in poison] == [guilty.id]
+    trained = [file for version in ledger.versions.all("hmm") for file in version.lineage["files"]]
+    assert sorted(trained) == [file.id for file in sealed if file is not guilty]
+    assert runs[0] is not None
+    assert (runs[0].state, runs[0].attempts) == (RunState.QUEUED, 1)
+    assert (runs[0].reason or "").startswith("out_of_memory: ")
 
 
 def test_cancel_kills_the_fit(ledger: Ledger, build: Build, feed: Feed, queue: Queue, in_thread: InThread) -> None:
@@ -251,7 +274,7 @@ def test_a_run_that_always_dies_is_given_up(ledger: Ledger, build: Build, feed: 
 
     run = ledger.runs.get(run_id)
     assert run.state is RunState.FAILED
-    assert (run.reason or "").startswith("given up: 5 workers")
+    assert (run.reason or "").startswith("given up after 5 attempts: its workers died")
 
 
 def test_a_constant_market_fails_with_its_reason(ledger: Ledger, build: Build, feed: Feed, queue: Queue) -> None:

@@ -1,0 +1,117 @@
+"""The program of the proof `calls`: seal, claim, train, publish and promote, killed at one system call after another.
+
+One process without threads of its own forks the victim, traces it to its end, and carries its work on.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from services.fleet.prove.ground import Place
+from services.fleet.prove.stages import CONSUMER, KEY, disk_faults, part, seal, settings_at, training_faults
+from services.fleet.prove.tracing import killed_at
+from services.ml_trainer.service.fitting import FitChild, Progress, Waits
+from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.projection import Projection
+from services.ml_trainer.service.trainer import Trainer
+from services.ml_trainer.settings import TrainerSettings
+from tidewheel.gates.gate import Gate
+from tidewheel.ledger.open import Ledger, open_ledger
+from tidewheel.models.regime import RegimeModel
+from tidewheel.modelstore.steps import Digest
+from tidewheel.modelstore.store import ModelStore
+
+TOLD = "told"  #: file with a JSON line for each trial
+_PATIENCE = 30.0
+
+
+class Fitted(FitChild):
+    """A fit whose model is there already: how the child dies is other proofs' business."""
+
+    def __init__(self, payload: Mapping[str, bytes]) -> None:
+        self._payload = dict(payload)
+
+    def run(self, run_id: int, fence: int, job: FitJob, watch: Waits, progress: Progress) -> dict[str, bytes]:
+        """The model."""
+        return self._payload
+
+
+def main() -> None:
+    """`python -m services.fleet.prove.sweeper DSN FOLDER SEED TRIALS`: the calls to die at, spread evenly."""
+    place = Place(sys.argv[1], Path(sys.argv[2]))
+    seed, trials = int(sys.argv[3]), int(sys.argv[4])
+    sweep = Sweep(place, seed)
+    with (place.data_dir / TOLD).open("a", buffering=1) as told:
+        sweep.trial(0)  # the first makes folders
+        count = len(sweep.trial(0)[0])
+        wanted = range(1, count + 1) if trials <= 0 else sorted({1 + n * count // trials for n in range(trials)})
+        for done, number in enumerate(wanted, start=1):
+            calls, wrong = sweep.trial(number)
+            call = calls[-1] if len(calls) == number else "none"
+            print(json.dumps({"done": done, "of": len(wanted), "n": number, "call": call, "wrong": wrong}), file=told)
+        with sweep.opened() as ledger:
+            wrong = disk_faults(ledger, sweep.settings.models_dir)
+        print(json.dumps({"done": len(wanted), "of": len(wanted), "n": 0, "call": "none", "wrong": wrong}), file=told)
+
+
+class Sweep:
+    """One ledger and its models; each trial seals and trains one file more."""
+
+    def __init__(self, place: Place, seed: int) -> None:
+        self.place, self.seed, self.parts = place, seed, 0
+        self.settings: TrainerSettings = settings_at(place, lease_seconds=30.0)
+
+    def trial(self, number: int) -> tuple[list[str], list[str]]:
+        """Let a worker die at its `number`-th call and another carry on; the calls made, and what is wrong then."""
+        frame = part(self.parts, self.seed)
+        model = RegimeModel.fit({str(KEY): [frame]}, seed=self.parts, restarts=1)
+        payload = model.to_payload()
+        self.parts += 1
+
+        def work() -> None:
+            with self.opened() as ledger:
+                seal(ledger, frame, "victim")
+                self._train(ledger, payload)
+
+        calls = killed_at(number, work)
+        with self.opened() as ledger:
+            seal(ledger, frame, "next")
+            self._carry_on(ledger, payload)
+        with self.place.session() as rows:
+            return calls, training_faults(rows, self.parts)
+
+    def _train(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
+        run, _ = ledger.runs.start_or_join(CONSUMER, CONSUMER, "prove")
+        store = ModelStore(self.settings.models_dir)
+        Trainer(ledger, store, Gate([Digest()]), Fitted(payload), self.settings).run(run.id)
+
+    def _carry_on(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
+        """What is due, as the fleet would find it: a run that is not finished, or a file that was never trained."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._due() and time.monotonic() < deadline:
+            self._train(ledger, payload)
+            time.sleep(0.01)  # a server takes a moment to see that a client is gone
+        Projection(ledger, ModelStore(self.settings.models_dir)).reconcile(CONSUMER)
+
+    def _due(self) -> bool:
+        ((open_runs, waiting),) = self.place.rows(
+            "SELECT (SELECT count(*) FROM runs WHERE state IN ('queued', 'running')),"
+            " (SELECT count(*) FROM files) - (SELECT count(*) FROM claims WHERE state = 'processed')"
+        )
+        return bool(open_runs or waiting)
+
+    @contextmanager
+    def opened(self) -> Iterator[Ledger]:
+        """The ledger, as a process that starts would open it."""
+        ledger = open_ledger(self.place.dsn, self.place.data_dir)
+        try:
+            yield ledger
+        finally:
+            ledger.close()
+
+
+if __name__ == "__main__":
+    main()

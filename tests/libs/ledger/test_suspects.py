@@ -1,0 +1,75 @@
+"""Which files a run takes when some have failed together."""
+
+import random
+
+import pytest
+
+from tests.libs.ledger.rows import PASSED, new_version, seal
+from tests.libs.ledger.test_runs import started
+from tidewheel.contracts.states import ClaimState, RunState
+from tidewheel.ledger.claims import LAST_ATTEMPT, MAX_ATTEMPTS
+from tidewheel.ledger.open import Ledger
+
+
+def consume(ledger: Ledger, guilty: set[int], number: int) -> list[int]:
+    """One run, which fails if it holds a guilty file; what it held."""
+    lease = started(ledger)
+    held = [file.id for file in lease.claim_files()]
+    if guilty & set(held):
+        lease.finish(RunState.FAILED, "the fit was killed")
+    elif held:
+        lease.publish(new_version(number), PASSED)
+    else:
+        lease.finish(RunState.SKIPPED, "no_new_data")
+    return held
+
+
+@pytest.mark.parametrize("culprits", [1, 2])
+def test_poison_falls_on_the_guilty_alone(ledger: Ledger, culprits: int) -> None:
+    """Among 40 files the guilty are found by halving, in logarithmically many runs; all others are consumed once."""
+    files = seal(ledger, range(40))
+    guilty = set(random.Random(1).sample(files, culprits))
+    runs = 0
+    while ledger.claims.states("hmm")[ClaimState.DOWNLOADED]:
+        consume(ledger, guilty, runs)
+        runs += 1
+        assert runs <= 15 * culprits
+
+    record = {each.file_id: each for each in ledger.claims.consumption("hmm")}
+    assert {file for file, each in record.items() if each.state is ClaimState.POISON} == guilty
+    assert all(record[file].state is ClaimState.PROCESSED for file in set(files) - guilty)
+
+
+def test_others_go_on_while_the_guilty_is_sought(ledger: Ledger) -> None:
+    """A file that comes while others are under suspicion is in the run after their next failure at the latest."""
+    files = seal(ledger, range(8))
+    for number in range(3):
+        assert consume(ledger, set(files), number) == files
+    (newcomer,) = seal(ledger, range(8, 9))
+    assert consume(ledger, set(files), 3) == files[:4]
+    assert consume(ledger, set(files), 4) == [newcomer]
+    assert consume(ledger, set(files), 5) == files[:2]
+
+
+def test_a_run_that_needs_more_bars_asks_again(ledger: Ledger) -> None:
+    """Each further call gives more of the suspects, then the rest, until there are no more."""
+    files = seal(ledger, range(8))
+    for number in range(3):
+        consume(ledger, set(files), number)
+    lease = started(ledger)
+    assert [len(lease.claim_files()) for _ in range(5)] == [4, 6, 7, 8, 8]
+    newcomer = seal(ledger, range(8, 9))
+    assert [file.id for file in lease.claim_files()] == [*files, *newcomer]
+
+
+def test_files_that_can_only_be_trained_together_are_parked_in_the_end(ledger: Ledger) -> None:
+    """Held in company, a file is poison only at the last attempt: the trainer may have no smaller group to try."""
+    files = seal(ledger, range(2))
+    for attempt in range(LAST_ATTEMPT):
+        assert ledger.claims.states("hmm")[ClaimState.DOWNLOADED] == 2, attempt
+        lease = started(ledger)
+        while len(lease.claim_files()) < len(files):
+            assert attempt >= 3
+        lease.finish(RunState.FAILED, "the fit was killed")
+    assert LAST_ATTEMPT > MAX_ATTEMPTS
+    assert ledger.claims.states("hmm")[ClaimState.POISON] == 2

@@ -1,0 +1,22 @@
+"""The trainer's own child, which needs more memory than it may have for bars of one file."""
+
+import sys
+from pathlib import Path
+
+from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.train import child
+from tidewheel.models.regime import RegimeModel
+
+_fit = child.fit
+_guilty = int((Path(sys.argv[1]).parent / "guilty").read_text())
+
+
+def fit(job: FitJob) -> RegimeModel:
+    """Ask for ten times the limit where the guilty file's bars are among the job's."""
+    if any(_guilty in frame.open_time for frame in job.bars.values()):
+        bytearray(job.memory_mb * 10 * 2**20)
+    return _fit(job)
+
+
+child.fit = fit
+sys.exit(child.main(sys.argv[1:]))
