@@ -3,6 +3,7 @@
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -34,7 +35,7 @@ def prove(ctx: click.Context, name: str | None, quick: bool, seed: int, as_json:
         raise click.BadParameter(f"there is no proof {name!r}; there are {known}", param_hint="NAME")
     interrupt_on_stop_signals()
     shown = display()
-    rows = []
+    rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="tidewheel-prove-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # as root the Postgres runs as nobody, who must be able to enter
         with own_ground(Path(folder), shown.note) as ground:

@@ -64,7 +64,7 @@ def training_faults(rows: Rows, sealed: int) -> list[str]:
     for version, lineage in rows("SELECT version, lineage FROM versions ORDER BY created_at"):
         for file in _files(lineage):
             trained.setdefault(file, []).append(version)
-    claims = dict(rows("SELECT file_id, state FROM claims WHERE consumer = ?", CONSUMER))
+    claims: dict[int, str] = dict(rows("SELECT file_id, state FROM claims WHERE consumer = ?", CONSUMER))
     files = [file for (file,) in rows("SELECT id FROM files ORDER BY id")]
     wrong = [] if len(files) == sealed else [f"{len(files)} files are sealed, and {sealed} parts were"]
     for file in files:

@@ -108,7 +108,7 @@ class _Stage:
 
     def claim(self, held: _Held) -> tuple[str, str, str]:
         limit = self.dice.choice((1, 2, 5, 9))
-        changed_at = dict(self.rows("SELECT file_id, changed_at FROM claims"))
+        changed_at: dict[int, int] = dict(self.rows("SELECT file_id, changed_at FROM claims"))
         return self.both(
             held, f"claim {limit}",
             lambda: sorted(file.id for file in held.lease.claim_files(limit)),
