@@ -3,7 +3,7 @@
 import json
 import random
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -47,6 +47,17 @@ class Bus:
         text = json.dumps(payload, allow_nan=False)
         try:
             self._client.publish(channel, text)
+        except redis.RedisError as away:
+            raise self._away(away) from None
+
+    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """How many messages of the broker, which is the same server, wait in each queue.
+
+        Raises:
+            Unavailable: the server does not answer.
+        """
+        try:
+            return {queue: int(self._client.llen(queue)) for queue in queues}
         except redis.RedisError as away:
             raise self._away(away) from None
 

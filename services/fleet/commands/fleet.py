@@ -27,17 +27,26 @@ def up(sim: bool, pg: bool, port_base: int | None) -> None:
 
 @click.command()
 @json_option
-def status(as_json: bool) -> None:
-    """Show processes, streams, claims, runs, champion and predictors."""
-    from services.fleet.status import screen
-    from services.fleet.status import status as ask
-    from tidewheel.kit.settings import Settings, load
+@click.pass_context
+def status(ctx: click.Context, as_json: bool) -> None:
+    """Show how the fleet stands: what wants attention, processes, streams, files, runs, champion, queues, disk.
 
-    told = ask(load(Settings))
+    Exit status 0 when all is well, 1 when something wants attention.
+    """
+    import shutil
+
+    from services.fleet.keeper.settings import KeeperSettings
+    from services.fleet.status import status as ask
+    from services.fleet.status_screen import screen
+    from tidewheel.kit.settings import load
+
+    told = ask(load(KeeperSettings))
     if as_json:
         print_json(told)
     else:
-        click.echo(screen(told))
+        click.echo(screen(told, *shutil.get_terminal_size((100, 40))))
+    if told["warnings"]:
+        ctx.exit(1)
 
 
 @click.command()
