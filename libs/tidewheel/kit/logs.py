@@ -5,7 +5,8 @@ Foreign loggers (uvicorn, Celery, SQLAlchemy) come out in the same form, and sec
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
@@ -74,6 +75,17 @@ def _masked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_masked(inner) for inner in value]
     return mask_secrets(str(value)) if isinstance(value, str | BaseException) else value
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Let only critical events of ours out while the block lasts: for commands that show something else."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    try:
+        yield
+    finally:
+        structlog.configure(**before)
 
 
 def quieten(name: str) -> None:

@@ -28,6 +28,7 @@ def prove(ctx: click.Context, name: str | None, quick: bool, seed: int, as_json:
     from services.fleet.prove.proof import Budget
     from services.fleet.prove.proofs import PROOFS
     from services.fleet.supervisor import interrupt_on_stop_signals
+    from tidewheel.kit.logs import silenced
 
     chosen = [proof for proof in PROOFS if name in (None, proof.name)]
     if not chosen:
@@ -38,7 +39,7 @@ def prove(ctx: click.Context, name: str | None, quick: bool, seed: int, as_json:
     rows: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory(prefix="tidewheel-prove-", ignore_cleanup_errors=True) as folder:
         Path(folder).chmod(0o755)  # as root the Postgres runs as nobody, who must be able to enter
-        with own_ground(Path(folder), shown.note) as ground:
+        with own_ground(Path(folder), shown.note) as ground, silenced():
             for proof in chosen:
                 started = time.monotonic()
                 with shown.step(f"{proof.name}: {proof.promise}"):

@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, broker, calls, claims, exchange, swaps, zombies
+from services.fleet.prove import bits, broker, calls, claims, exchange, regimes, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -52,5 +52,12 @@ PROOFS = (
         trials=60,
         quick=4,
         run=broker.prove,
+    ),
+    Proof(
+        name="regimes",
+        promise="a regime means the same: for every seed, after every retrain, whatever comes later",
+        trials=10,
+        quick=1,
+        run=regimes.prove,
     ),
 )

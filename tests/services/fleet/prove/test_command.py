@@ -12,7 +12,7 @@ from services.fleet.prove.proof import Budget, Proof, Tally, Tell
 
 def _broken(budget: Budget, tell: Tell) -> Tally:
     tell(1.0)
-    return Tally(trials=budget.trials, violations=2, first="the third trial went wrong")
+    return Tally(trials=budget.trials, violations=2, first="the third trial went wrong", figures=["worst: 7"])
 
 
 def test_a_violation_is_told_and_ends_with_status_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -27,6 +27,7 @@ def test_a_violation_is_told_and_ends_with_status_one(monkeypatch: pytest.Monkey
         (60, 0, None),
         (3, 2, "the third trial went wrong"),
     ]
+    assert [row["figures"] for row in rows] == [[], ["worst: 7"]]
     assert CliRunner().invoke(prove, ["bits", "--quick"]).exit_code == 0
 
 
