@@ -13,7 +13,7 @@ import aiohttp
 from pydantic import Field
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from yarl import URL
@@ -231,13 +231,16 @@ class _Body:
     def __init__(self, first: bytes, receive: Receive | None) -> None:
         self._first, self._receive = first, receive
         self.begun = False  #: whether a part of the stream was taken, which cannot be taken again
-        self.refused: HTTPException | None = None  #: the body limit's refusal, met while streaming
+        #: what ended the stream before its end: the body limit's refusal, or that the sender went away
+        self.refused: HTTPException | ClientDisconnect | None = None
 
     @classmethod
     async def begin(cls, scope: Scope, receive: Receive) -> "_Body":
         if not any(name in (b"content-length", b"transfer-encoding") for name, _ in scope["headers"]):
             return cls(b"", None)
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect  # before its body was here: nothing is forwarded
         return cls(message.get("body", b""), receive if message.get("more_body", False) else None)
 
     @property
@@ -260,7 +263,8 @@ class _Body:
                 self.refused = refused
                 raise
             if message["type"] == "http.disconnect":
-                raise ConnectionResetError("the sender went away")
+                self.refused = ClientDisconnect()
+                raise self.refused
             more = message.get("more_body", False)
             if message.get("body"):
                 yield message["body"]

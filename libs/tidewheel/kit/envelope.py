@@ -6,11 +6,12 @@ import re
 import time
 import uuid
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import structlog
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidewheel.kit.logs import logger
@@ -21,15 +22,18 @@ MAX_HEADER_BYTES = 32 * 1024
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A JSON body is parsed a second time, strictly, only where these bytes make a flaw possible that Python's parser
-# lets through: NaN, a number beyond float64, half of a surrogate pair (which no answer could repeat in UTF-8).
+# lets through: NaN, a number beyond float64, half of a surrogate pair (which no answer could repeat in UTF-8), and
+# a member's name that comes twice, of which the first would be dropped.
 _SUSPECT = re.compile(rb"NaN|Infinity|[eE]\+?[0-9]{3}|[0-9]{300}|\\u[dD][89a-fA-F]")
+_NAME = re.compile(rb'"((?:[^"\\]|\\.)*)"\s*:')
 
 
 class Envelope:
     """Wraps an ASGI app.
 
     `route_of` names the route of a finished request's scope for metrics: a template, never the raw path.
-    `strict_json` refuses bodies with NaN, Infinity or numbers beyond float64, which Python's parser lets through.
+    `strict_json` refuses what Python's parser lets through: NaN, Infinity, numbers beyond float64, a name that comes
+    twice in one object, other encodings than UTF-8.
     """
 
     def __init__(
@@ -71,6 +75,8 @@ class Envelope:
             if status:
                 raise
             await http_problem(refused.status_code, refused.detail, refused.headers)(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass  # nobody is there to be answered; counted as 499
         except Exception:
             self._log.exception("request_failed", method=scope["method"], path=scope["path"])
             if status:
@@ -141,6 +147,8 @@ async def _read(receive: Receive) -> bytes:
     parts = []
     while True:
         message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect  # what has come is a part, and must not pass for the whole
         parts.append(message.get("body", b""))
         if not message.get("more_body", False):
             return b"".join(parts)
@@ -161,13 +169,17 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 def _flaw(body: bytes) -> str | None:
     """Why a JSON body cannot be used that parses; one that does not is left to the app's own parser."""
-    if not _SUSPECT.search(body):
+    if json.detect_encoding(body) != "utf-8":
+        return "the body is not UTF-8, or begins with a byte order mark; send JSON as plain UTF-8"
+    names = _NAME.findall(body)
+    repeats = len(set(names)) < len(names) or any(b"\\" in name for name in names)
+    if not repeats and not _SUSPECT.search(body):
         return None
     try:
-        value = json.loads(body, parse_constant=_refuse, parse_float=_finite)
+        value = json.loads(body, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
         json.dumps(value, ensure_ascii=False).encode()
-    except _NotFinite as found:
-        return f"the body holds {str(found)[:40]}, which is not a finite number; send null, or leave the member out"
+    except _Flaw as found:
+        return str(found)
     except UnicodeEncodeError:
         return "the body holds half of a surrogate pair; send text that UTF-8 can carry"
     except (ValueError, RecursionError):
@@ -175,16 +187,25 @@ def _flaw(body: bytes) -> str | None:
     return None
 
 
-class _NotFinite(Exception):
+class _Flaw(Exception):
     pass
 
 
 def _refuse(text: str) -> NoReturn:
-    raise _NotFinite(text)
+    raise _Flaw(f"the body holds {text[:40]}, which is not a finite number; send null, or leave the member out")
 
 
 def _finite(text: str) -> float:
     number = float(text)
     if not math.isfinite(number):
-        raise _NotFinite(text)
+        _refuse(text)
     return number
+
+
+def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in members:
+        if name in found:
+            raise _Flaw(f"the body names {ascii(name)[:60]} twice in one object; send it once")
+        found[name] = value
+    return found
