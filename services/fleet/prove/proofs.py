@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, broker, calls, claims, exchange, regimes, swaps, zombies
+from services.fleet.prove import bits, broker, calls, claims, crashes, exchange, regimes, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -31,6 +31,13 @@ PROOFS = (
         trials=10_000,
         quick=100,
         run=swaps.prove,
+    ),
+    Proof(
+        name="crashes",
+        promise="R7: whatever a crash leaves unwritten, the old version or the new one is whole",
+        trials=100_000,
+        quick=40,
+        run=crashes.prove,
     ),
     Proof(
         name="bits",
