@@ -17,12 +17,15 @@ $(VENV)/.stamp: pyproject.toml requirements.lock
 	touch $@
 
 ## Use it
-.PHONY: run up clean-data
+.PHONY: run up doctor clean-data
 run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (one to two minutes)
 	@$(BIN)/tidewheel demo
 
 up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)
 	@$(BIN)/tidewheel up $(ARGS)
+
+doctor: $(VENV)/.stamp  ## Check machine, settings, ledger, broker and exchange; says what to do
+	@$(BIN)/tidewheel doctor
 
 clean-data:  ## Remove ./data: candles, models, ledger
 	rm -rf data

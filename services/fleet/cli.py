@@ -41,6 +41,7 @@ _PLACES = {
     "up": (f"{_HERE}.fleet:up", "Start the fleet on this machine; Ctrl-C stops it."),
     "status": (f"{_HERE}.fleet:status", "Show on one screen how the fleet stands."),
     "import": (f"{_HERE}.imports:import_files", "Store candles of CSV, parquet or feather files."),
+    "doctor": (f"{_HERE}.doctor:doctor", "Check machine, settings, ledger, broker and exchange, with remedies."),
     "serve": (f"{_HERE}.serve:serve", "Run one role in the foreground."),
     "runs": (f"{_HERE}.models:runs", "List training runs, or show one."),
     "models": (f"{_HERE}.models:models", "List a family's versions with their verdicts."),

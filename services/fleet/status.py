@@ -15,7 +15,7 @@ from services.fleet.supervisor import read_state
 from tidewheel.contracts.errors import SchemaMismatch, Unavailable
 from tidewheel.contracts.messages import Queue
 from tidewheel.contracts.states import ClaimState, Origin, RunState
-from tidewheel.contracts.times import DAY, MINUTE, UtcMillis
+from tidewheel.contracts.times import DAY, MINUTE, UtcMillis, iso
 from tidewheel.kit.bus import Bus
 from tidewheel.ledger.open import Ledger, open_ledger
 from tidewheel.ledger.records import Failure, Run, Stream
@@ -140,7 +140,8 @@ def _streams(ledger: Ledger, now: UtcMillis, warnings: list[str]) -> dict[str, A
 
 
 def _failing(failure: Failure) -> str:
-    return f"{failure.stream} failed {failure.times}x since {moment(failure.since)}: {failure.detail}"
+    since = iso(failure.since - failure.since % MINUTE)[:16].replace("T", " ")
+    return f"{failure.stream} failed {failure.times}x since {since}: {failure.detail}"
 
 
 def _stream(stream: Stream, now: UtcMillis, failure: Failure | None) -> dict[str, Any]:
@@ -182,7 +183,7 @@ def _training(ledger: Ledger, family: str, now: UtcMillis, warnings: list[str]) 
     ]
     if claims[ClaimState.POISON]:
         warnings.append(
-            f"{claims[ClaimState.POISON]} files are poison: five runs failed on them; mend the cause, then "
+            f"{claims[ClaimState.POISON]} files are poison: runs failed on them again and again; mend the cause, then "
             "`tidewheel ledger requeue`"
         )
     if runs and runs[0].state is RunState.FAILED:

@@ -1,5 +1,6 @@
 """`tidewheel status` for people: one screen of 80 by 24 or more, what wants attention first."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,7 +9,8 @@ from services.fleet.output import table
 
 LEAST_COLUMNS, MOST_COLUMNS = 80, 100
 LEAST_LINES, MOST_LINES = 24, 40
-_FIXED = 13  #: lines that are neither a warning nor a row: titles, headers, single facts
+_FIXED = 14  #: lines that are neither a warning nor a row: titles, headers, single facts
+_LEAST_ROWS = (3, 2, 1)  #: warnings, streams and runs that are shown in any case
 _GIB = 2**30
 
 
@@ -19,13 +21,14 @@ def screen(told: Mapping[str, Any], columns: int, lines: int) -> str:
     warnings, streams, runs = told["warnings"], told.get("streams", []), told.get("runs", [])
     shown = _shares(room, (len(warnings), len(streams), len(runs)))
     out = [f"Tidewheel in {told['home']}" + (f": {told['address']}" if told["address"] else "")]
-    out += _warnings(warnings, shown[0])
+    out += _warnings(warnings, columns, shown[0], room - sum(shown))
     out += [_processes(told["processes"]), f"Keeper: {told.get('keeper') or 'none leads'}"]
     if "ledger_error" not in told:
         out += _rows("Streams", [_stream(row) for row in streams], shown[1], "none yet: POST /ingest_once says why")
         claims = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in told["claims"].items())
         out += [f"Files: {claims}"]
         out += _rows("Runs", [_run(row) for row in runs], shown[2], "none yet: POST /train makes the first")
+        out += [f"Last verdict: {row['reason']}" for row in runs[:1] if row["reason"]]
         out += [_champion(told), _predictors(told["replicas"])]
     queues = told.get("queues")
     waiting = ", ".join(f"{name} {count}" for name, count in queues.items()) if queues else "the broker is away"
@@ -39,22 +42,28 @@ _WORDS = {"downloaded": "waiting", "processing": "claimed"}
 
 
 def _shares(room: int, wanted: Sequence[int]) -> list[int]:
-    """How many rows each part may show: a line each in turn, until the room or the rows are used up."""
-    shares = [0] * len(wanted)
-    while room > 0 and any(share < want for share, want in zip(shares, wanted, strict=True)):
-        for part, want in enumerate(wanted):
-            if shares[part] < want and room > 0:
-                shares[part], room = shares[part] + 1, room - 1
+    """How many rows warnings, streams and runs may show: a few each, and what is left in that order."""
+    shares = [min(want, least) for want, least in zip(wanted, _LEAST_ROWS, strict=True)]
+    for part, want in enumerate(wanted):
+        shares[part] += min(want - shares[part], room - sum(shares))
     return shares
 
 
-def _warnings(warnings: Sequence[str], most: int) -> list[str]:
+def _warnings(warnings: Sequence[str], columns: int, most: int, spare: int) -> list[str]:
+    """A line each, two where lines are to spare; what does not fit is counted."""
     if not warnings:
         return ["All is well."]
-    most = max(1, most)
+    full = [line for each in warnings for line in _wrapped(each, columns)]
+    lines = full if len(full) <= most + spare else [f"! {' '.join(each.split())}" for each in warnings[:most]]
     count = f"{len(warnings)} things want" if len(warnings) > 1 else "One thing wants"
     more = f" (the first {most}; all with --json)" if len(warnings) > most else ""
-    return [f"{count} attention{more}", *(f"! {' '.join(each.split())}" for each in warnings[:most])]
+    return [f"{count} attention{more}", *lines]
+
+
+def _wrapped(text: str, columns: int) -> list[str]:
+    return textwrap.wrap(
+        " ".join(text.split()), columns, initial_indent="! ", subsequent_indent="  ", max_lines=2, placeholder=" ..."
+    )
 
 
 def _processes(processes: Sequence[Mapping[str, Any]]) -> str:
@@ -70,7 +79,6 @@ def _processes(processes: Sequence[Mapping[str, Any]]) -> str:
 def _rows(title: str, rows: Sequence[Mapping[str, Any]], most: int, empty: str) -> list[str]:
     if not rows:
         return [f"{title}: {empty}"]
-    most = max(1, most)
     more = f" ({len(rows) - most} more with --json)" if len(rows) > most else ""
     return [f"{title}{more}", *table(rows[:most], "  ").splitlines()]
 

@@ -17,8 +17,8 @@ from tidewheel.ledger.tables import claims, files, promotions, runs, streams, ve
 _SHOWN = 5  #: wrong things that a finding names; the count has all of them
 
 
-def fsck(db: Database, archive: Archive) -> list[Finding]:
-    """Every check, in a fixed order, each on its own.
+def fsck(db: Database, archive: Archive | None) -> list[Finding]:
+    """Every check, in a fixed order, each on its own; without an archive those that need no file.
 
     Raises:
         Unavailable: the database cannot be read.
@@ -33,11 +33,11 @@ def fsck(db: Database, archive: Archive) -> list[Finding]:
         ]
     first = [file for file in sealed if file.revision == 0]
     return [
-        _blobs(archive, sealed),
+        *([_blobs(archive, sealed)] if archive else []),
         _disjoint(first),
         *findings,
         _trained_once(consumed),
-        _orphans(archive, sealed),
+        *([_orphans(archive, sealed)] if archive else []),
     ]
 
 

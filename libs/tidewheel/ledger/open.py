@@ -59,9 +59,9 @@ class Ledger:
         with self._db.read() as connection:
             return self._db.now(connection)
 
-    def fsck(self) -> list[Finding]:
-        """Compare the ledger with itself and with the disk; reads every sealed file."""
-        return fsck(self._db, self._archive)
+    def fsck(self, *, files: bool = True) -> list[Finding]:
+        """Compare the ledger with itself and, where `files`, with the disk; that reads every sealed file."""
+        return fsck(self._db, self._archive if files else None)
 
     def half_written(self) -> list[Path]:
         """Files of the archive that a seal which died more than an hour ago did not finish; nobody needs them."""

@@ -174,7 +174,7 @@ class Exchange:
         requests: list[dict[str, int]] = []
         for earlier in (OTHER_BOUNDARY // 2, OTHER_BOUNDARY):
             since = max(0, start - earlier * step)
-            limit = min((end - start) // step + 2 * earlier, self._most(symbol))
+            limit = min((end - start) // step + 2 * earlier, self.most(symbol))
             answers.append(self._asked(symbol, timeframe, since, limit))
             requests.append({"since": since, "limit": limit, "at": at})
         first, second = (answer.frame.between(start, end) for answer in answers)
@@ -189,7 +189,12 @@ class Exchange:
             {time: why for time, why in both.refused.items() if start <= time < end},
         )
 
-    def _most(self, symbol: str) -> int:
+    @property
+    def per_second(self) -> float:
+        """Requests that the exchange lets one host send each second, as ccxt knows it."""
+        return round(1_000 / max(1.0, float(self._client.rateLimit)), 1)
+
+    def most(self, symbol: str) -> int:
         """Bars that one request can ask for."""
         market = self._markets()[symbol]
         most = self._client.feature_value_by_type(market["type"], market.get("subType"), "fetchOHLCV", "limit")
@@ -198,7 +203,7 @@ class Exchange:
     def _page(self, symbol: str, timeframe: str, since: UtcMillis, limit: int, until: UtcMillis | None) -> Page:
         """One request's worth of bars; `since` is aligned."""
         step = step_millis(timeframe)
-        most = self._most(symbol)
+        most = self.most(symbol)
         limit = min(limit, most)
         if until is not None:
             limit = min(limit, -(-(until - since) // step))
