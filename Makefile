@@ -31,7 +31,7 @@ clean-data:  ## Remove ./data: candles, models, ledger
 	rm -rf data
 
 ## Work on it
-.PHONY: test check prove bench
+.PHONY: test check prove fuzz bench
 test: $(VENV)/.stamp  ## Set up, then run the tests
 	@$(BIN)/python -m pytest -n 2
 
@@ -43,6 +43,10 @@ check: $(VENV)/.stamp  ## Format, lint, types and import rules
 
 prove: $(VENV)/.stamp  ## Try the promises out for some minutes, with kills and clock jumps (ARGS="swaps --quick")
 	@$(BIN)/tidewheel prove $(ARGS)
+	@$(if $(ARGS),,$(MAKE) --no-print-directory fuzz)
+
+fuzz: $(VENV)/.stamp  ## Ask every app 2,000 requests drawn from its API description (CASES=500)
+	@TIDEWHEEL_FUZZ_CASES=$(or $(CASES),2000) $(BIN)/python -m pytest tests/edges/test_fuzz.py
 
 bench: $(VENV)/.stamp  ## Print our speed beside the peers'
 	@mkdir -p benchmarks/results && $(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json

@@ -78,7 +78,11 @@ def router(runs: Runs, promotions: Promotions, wait_seconds: float) -> APIRouter
             version, actor=actor.name, reason=reason, force=force, admin=Scope.ADMIN in actor.scopes
         )
 
-    @routes.post("/model/rollback", tags=["model"], responses={409: problem("nothing_to_roll_back")})
+    @routes.post(
+        "/model/rollback",
+        tags=["model"],
+        responses={404: problem("not_found"), 409: problem("nothing_to_roll_back")},
+    )
     def rollback(
         actor: MayPromote,
         to: Annotated[str | None, Query(description="An earlier champion; default: the previous one.")] = None,
@@ -98,7 +102,11 @@ def predict_router(predictor: httpx.Client) -> APIRouter:
         "/predict",
         tags=["forwarded"],
         dependencies=[MayRead],
-        responses={503: problem("role_away")},
+        responses={
+            404: problem("not_found", "The stream is not in the ledger."),
+            422: problem("bad_input", "The input cannot be used, or holds too few points."),
+            503: problem("role_away", "The predictor does not answer, or serves no model yet."),
+        },
         openapi_extra={
             "requestBody": {
                 "content": {

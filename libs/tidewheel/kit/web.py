@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
-from starlette.responses import JSONResponse, Response
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import Scope as AsgiScope
 
 from tidewheel.contracts.errors import TidewheelError
@@ -152,7 +152,7 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         degraded = {name: reason for name, reason in spare if reason is not None}
         return JSONResponse(answer | {"degraded": degraded} if degraded else answer)
 
-    @app.get("/metrics", tags=["probes"])
+    @app.get("/metrics", tags=["probes"], response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Counters in Prometheus's text format."""
         body, media_type = exposition()
@@ -196,6 +196,9 @@ def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
                 answers = operation["responses"]
                 if "422" in answers:
                     answers["422"] = problem("bad_input", "The input cannot be used; `errors` names each place.")
+                if "requestBody" in operation:
+                    answers["400"] = problem("bad_request", "The body cannot be parsed.")
+                    answers["413"] = problem("content_too_large", "The body exceeds TIDEWHEEL_MAX_BODY_BYTES.")
                 needed = scopes.get((path, method))
                 if needed:
                     answers["401"] = problem("not_authenticated", "A key is needed.")
