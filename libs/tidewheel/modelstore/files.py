@@ -113,11 +113,14 @@ def read_in(directory: int, name: str, limit: int) -> bytes:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise BadBundle(f"file {name} is a symbolic link") from None
+        if error.errno == errno.ENXIO:  # a socket
+            raise BadBundle(f"{name} is not a plain file") from None
         raise
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise BadBundle(f"{name} is not a plain file")
     with os.fdopen(descriptor, "rb") as stream:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise BadBundle(f"{name} is not a plain file")
         if status.st_size > limit:
             raise BadBundle(f"file {name} has {status.st_size} bytes, more than the {limit} allowed")
         return stream.read(limit + 1)

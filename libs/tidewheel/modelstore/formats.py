@@ -6,6 +6,7 @@ from a file.
 
 import io
 import json
+import math
 import re
 import zipfile
 from collections.abc import Callable, Mapping
@@ -17,6 +18,8 @@ from tidewheel.contracts.errors import BadBundle
 
 MAX_FILE_BYTES = 256 * 1024 * 1024
 MAX_JSON_BYTES = 16 * 1024 * 1024
+MAX_CONTAINERS = 200_000  #: lists and objects of one JSON file: an empty one takes 2 bytes there and 60 in memory
+MAX_MEMBERS = 1_000  #: arrays of one npz file
 MAX_DEPTH = 32  #: of nested JSON lists and objects
 _NPY_MAGIC = {b"\x93NUMPY\x01\x00": 2, b"\x93NUMPY\x02\x00": 4}  #: how many bytes tell the header's length
 _NPY_HEADER = re.compile(
@@ -24,6 +27,8 @@ _NPY_HEADER = re.compile(
     rb"'shape': \(((?:[0-9]{1,18}, ?){0,63}(?:[0-9]{1,18})?)\), \}\s*"
 )
 _MAX_HEADER_BYTES = 10_000
+_ZIP_ENTRY = b"PK\x01\x02"
+_MEMBER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,100}\.npy")
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_-]{0,80}\.([a-z0-9]{1,12})")
 
 
@@ -55,7 +60,7 @@ def check_content(name: str, content: bytes) -> None:
 
 
 def strict_json(name: str, content: bytes) -> Any:
-    """Parse JSON without NaN, infinities, doubled keys or absurd nesting.
+    """Parse JSON without NaN, infinities, doubled keys, absurd nesting or absurdly many lists.
 
     Raises:
         BadBundle: says which file and why.
@@ -69,8 +74,16 @@ def strict_json(name: str, content: bytes) -> Any:
             raise ValueError("a key occurs twice")
         return dict(pairs)
 
+    def finite(text: str) -> float:
+        value = float(text)
+        if math.isinf(value):
+            raise ValueError(f"{text[:30]} is beyond every number")
+        return value
+
+    if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
+        raise BadBundle(f"file {name} holds more than {MAX_CONTAINERS} lists and objects")
     try:
-        value = json.loads(content.decode(), parse_constant=no_constant, object_pairs_hook=unique)
+        value = json.loads(content.decode(), parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise BadBundle(f"file {name} is not strict JSON: {error}") from None
     level = [value]
@@ -88,9 +101,15 @@ def _containers(parent: Any) -> list[Any]:
 
 def _check_npz(name: str, content: bytes) -> None:
     """Every member is an array of plain numbers, whose header tells its true size."""
+    if content.count(_ZIP_ENTRY) > MAX_MEMBERS:  # zipfile would read them all before it tells their number
+        raise BadBundle(f"file {name} has more than {MAX_MEMBERS} members")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             members = archive.infolist()
+            names = [member.filename for member in members]
+            odd = [member for member in names if _MEMBER.fullmatch(member) is None or names.count(member) > 1]
+            if odd:
+                raise BadBundle(f"file {name} has a member {odd[0]!r}: each is one array with a plain name of its own")
             if sum(member.file_size for member in members) > MAX_FILE_BYTES:
                 raise BadBundle(f"file {name} unpacks to more than {MAX_FILE_BYTES} bytes")
             for member in members:

@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, broker, calls, claims, crashes, exchange, regimes, swaps, zombies
+from services.fleet.prove import bits, broker, calls, claims, crashes, exchange, hostile, regimes, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -38,6 +38,13 @@ PROOFS = (
         trials=100_000,
         quick=40,
         run=crashes.prove,
+    ),
+    Proof(
+        name="hostile",
+        promise="R9: a hostile bundle is refused with its reason; nothing of it runs, and the reader lives on",
+        trials=100,
+        quick=100,
+        run=hostile.prove,
     ),
     Proof(
         name="bits",
