@@ -1,6 +1,6 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, broker, calls, claims, crashes, exchange, hostile, regimes, swaps, zombies
+from services.fleet.prove import bits, broker, calls, chaos, claims, crashes, exchange, hostile, regimes, swaps, zombies
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -10,6 +10,13 @@ PROOFS = (
         trials=1_000,
         quick=20,
         run=claims.prove,
+    ),
+    Proof(
+        name="chaos",
+        promise="R1, R5, R6: the fleet's trainers train every file once and end every run, whatever is killed",
+        trials=60,
+        quick=2,
+        run=chaos.prove,
     ),
     Proof(
         name="calls",

@@ -17,7 +17,7 @@ from tidewheel.market.sim.scenario import START
 
 KEY = StreamKey("binance", "BTC/USDT", "1m")
 CONSUMER = "hmm"
-PART_BARS = 480  #: bars of a file
+PART_BARS = 960  #: bars of a file
 
 
 def settings_at(place: Place, **chosen: object) -> TrainerSettings:

@@ -10,7 +10,8 @@ from tidewheel.ledger.run_lease import RunLease
 _claim = RunLease.claim_files
 
 
-def _consuming(self: RunLease, limit: int | None = None, **how: Any) -> list[SealedFile]:
+def claim_and_consume(self: RunLease, limit: int | None = None, **how: Any) -> list[SealedFile]:
+    """Claim, and record the consumption at once."""
     held = _claim(self, limit, **how)
     with self._db.write() as connection:
         leases.guard(self._db, connection, self.lease)
@@ -19,5 +20,5 @@ def _consuming(self: RunLease, limit: int | None = None, **how: Any) -> list[Sea
 
 
 if __name__ == "__main__":  # only there: a test that imports this module must keep its ledger whole
-    RunLease.claim_files = _consuming  # type: ignore[method-assign]
+    RunLease.claim_files = claim_and_consume  # type: ignore[method-assign]
     main()
