@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.fleet.prove import chaos
+from services.fleet.prove import chaos, crew
 from services.fleet.prove.proof import Budget, Tell
 from tests.services.fleet.prove import early_trainer
 
@@ -24,6 +24,7 @@ def test_every_file_is_trained_once_whatever_is_killed(
 def test_a_trainer_that_consumes_too_early_is_seen(budget: Budget, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the claim is the consumption. The fit that is killed takes its file with it."""
     monkeypatch.setattr(chaos, "DIALECTS", ("sqlite",))
+    monkeypatch.setattr(crew, "TRAINERS", ("trainer-1",))
     tally = chaos.prove(replace(budget, trials=1), tell, trainer=early_trainer.__name__, kinds=("kill fit",))
 
     assert tally.first is not None
