@@ -100,9 +100,7 @@ class RoleSlow(TidewheelError):
 def edge_app(settings: EdgeSettings) -> ASGIApp:
     """The edge as an ASGI app; connects to nothing before its lifespan starts."""
     edge = _Edge(settings)
-    return Envelope(
-        edge, role="edge", max_body_bytes=settings.max_body_bytes, route_of=edge.route_of, strict_json=False
-    )
+    return Envelope(edge, role="edge", settings=settings, route_of=edge.route_of, strict_json=False)
 
 
 class _Edge:

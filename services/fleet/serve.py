@@ -20,11 +20,11 @@ def serve_http_role(role: Role, port: int | None) -> None:
     if role in HTTP_ROLES:
         from tidewheel.kit.web import create_app
 
-        serve_http(create_app(build(role, settings)), settings.listen, port)
+        serve_http(create_app(build(role, settings)), settings.listen, port, settings.client_seconds)
     else:
         from services.fleet.edge import edge_app
 
-        serve_http(edge_app(settings), settings.listen, port)
+        serve_http(edge_app(settings), settings.listen, port, settings.client_seconds)
 
 
 def serve_flower(port: int | None) -> None:

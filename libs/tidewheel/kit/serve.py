@@ -1,7 +1,9 @@
 """Runs a service's HTTP face, or its loops alone, until the process is asked to stop."""
 
+import resource
 import signal
 import socket
+import sys
 import threading
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -16,11 +18,14 @@ from tidewheel.kit.service import Service
 if TYPE_CHECKING:
     import uvicorn
 
+CLIENT_SECONDS = 20.0
 _GRACE_SECONDS = 8
+_MAX_FILES = 65_536
+_SWITCH_SECONDS = 0.001  # Python's default is 5 ms, for which the loop would wait once for each busy thread
 
 
-def serve_http(app: ASGIApp, host: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT; requests in flight get 8 s to end.
+def serve_http(app: ASGIApp, host: str, port: int, client_seconds: float = CLIENT_SECONDS) -> None:
+    """Serve until SIGTERM or SIGINT; requests in flight get 8 s to end. `client_seconds` is how slow a client may be.
 
     Raises:
         BadSetting: the port is taken (says by whom), or the address is not this machine's.
@@ -30,19 +35,29 @@ def serve_http(app: ASGIApp, host: str, port: int) -> None:
         # uvicorn stops in an orderly way and then raises the signal again, which would make the exit code a failure.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+    _make_room()
     with listener:
-        http_server(app).run(sockets=[listener])
+        http_server(app, client_seconds).run(sockets=[listener])
 
 
-def http_server(app: ASGIApp) -> "uvicorn.Server":
+def _make_room() -> None:
+    """Take as many connections as the system allows, and let the event loop have its turn beside busy threads."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    sys.setswitchinterval(_SWITCH_SECONDS)
+
+
+def http_server(app: ASGIApp, client_seconds: float = CLIENT_SECONDS) -> "uvicorn.Server":
     """The server of every HTTP role, to be run on a socket."""
     import uvicorn
 
-    from tidewheel.kit.protocol import BoundedHttp
+    from tidewheel.kit.slow_clients import timed
 
     config = uvicorn.Config(
         app,
-        http=BoundedHttp,
+        http=timed(client_seconds),
         ws="none",
         log_config=None,
         access_log=False,

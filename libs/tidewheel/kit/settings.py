@@ -151,10 +151,24 @@ class Settings(BaseSettings):
         description="Name of this process in leases, heartbeats and logs. Default: role-host-pid.",
     )
     max_body_bytes: int = Field(
-        8 * 2**20,
+        2 * 2**20,
         validation_alias="TIDEWHEEL_MAX_BODY_BYTES",
         ge=1_024,
-        description="Largest request body that is read, in bytes.",
+        description="Largest request body that is read, in bytes. Parsing it keeps a role from answering others.",
+    )
+    max_in_flight: int = Field(
+        32,
+        validation_alias="TIDEWHEEL_MAX_IN_FLIGHT",
+        ge=1,
+        description="Requests that an HTTP role answers at once; more get 429 and Retry-After. Probes do not count.",
+    )
+    client_seconds: float = Field(
+        20.0,
+        validation_alias="TIDEWHEEL_CLIENT_SECONDS",
+        gt=0,
+        le=3_600,
+        description="How long a client may take over a request's head, over its body, and to read on in an answer; "
+        "then its connection is ended.",
     )
 
     @model_validator(mode="before")

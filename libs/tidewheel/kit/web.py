@@ -6,6 +6,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
+from anyio import CapacityLimiter
+from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import iter_route_contexts
@@ -24,6 +26,7 @@ from tidewheel.kit.problems import Problem, error_response, http_problem, proble
 from tidewheel.kit.service import Service
 
 _PING_SECONDS = 5.0
+_THREADS = 16  #: that carry requests out; the event loop competes with each of them for the interpreter
 _HTTP_DETAILS = {
     404: "no route answers this path; /docs lists them",
     405: "the route does not answer this method; the Allow header lists those that it does",
@@ -61,9 +64,7 @@ def create_app(service: Service) -> FastAPI:
     app.router.routes.extend(docs_routes(app.title))
     app.state.doorkeeper = _doorkeeper(app, service)
     app.openapi = _described(app)  # type: ignore[method-assign]
-    app.add_middleware(
-        Envelope, role=service.name, max_body_bytes=service.settings.max_body_bytes, route_of=route_template
-    )
+    app.add_middleware(Envelope, role=service.name, settings=service.settings, route_of=route_template)
     return app
 
 
@@ -90,6 +91,7 @@ def _lifespan(service: Service) -> Callable[[FastAPI], Any]:
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         log = logger(__name__)
+        current_default_thread_limiter().total_tokens = _THREADS
         async with AsyncExitStack() as stack:
             for close in service.close:
                 stack.push_async_callback(run_in_threadpool, close)
@@ -140,7 +142,8 @@ def _add_probes(app: FastAPI, service: Service) -> None:
     async def ready() -> Response:
         """Whether every part that this role needs answers; `degraded` names those that it works without."""
         asked = [*service.pings, *service.spare]
-        results = await asyncio.gather(*(_ask(ping) for ping in asked))
+        threads = CapacityLimiter(len(asked) or 1)  # not those that requests wait for
+        results = await asyncio.gather(*(_ask(ping, threads) for ping in asked))
         for name, reason in results:
             PART_UP.labels(service.name, name).set(reason is None)
         needed, spare = results[: len(service.pings)], results[len(service.pings) :]
@@ -159,10 +162,10 @@ def _add_probes(app: FastAPI, service: Service) -> None:
         return Response(body, headers={"Content-Type": media_type})
 
 
-async def _ask(ping: Callable[[], None]) -> tuple[str, str | None]:
+async def _ask(ping: Callable[[], None], threads: CapacityLimiter) -> tuple[str, str | None]:
     name = getattr(ping, "__qualname__", type(ping).__name__)
     try:
-        await asyncio.wait_for(run_in_threadpool(ping), _PING_SECONDS)
+        await asyncio.wait_for(run_sync(ping, limiter=threads, abandon_on_cancel=True), _PING_SECONDS)
     except TidewheelError as away:
         return name, away.detail
     except TimeoutError:

@@ -31,11 +31,11 @@ def start(module: str, *arguments: object, folder: Path) -> Child:
 @contextmanager
 def served(app: "ASGIApp") -> Iterator[str]:
     """The app's address on loopback until the block ends; it runs in a thread."""
-    import uvicorn
+    from tidewheel.kit.serve import http_server
 
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False))
+        server = http_server(app)
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         while not server.started and thread.is_alive():
