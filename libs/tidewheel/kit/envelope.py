@@ -86,8 +86,6 @@ class Envelope:
                 await error_response(self._overloaded())(scope, receive, send_with_id)
             else:
                 await self._answer(scope, headers, receive, send_with_id)
-        except ClientDisconnect:
-            pass  # nobody is left to be answered
         except HTTPException as refused:  # the body limit, in an app that does not translate it itself
             if status:
                 raise
