@@ -1,10 +1,16 @@
 """Which ledger a home has."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from services.fleet.supervisor import read_state
 from tidewheel.contracts.errors import BadSetting, Unavailable
+from tidewheel.contracts.roles import Role
 from tidewheel.kit.settings import Settings
+
+if TYPE_CHECKING:
+    from services.ingester.settings import IngesterSettings
 
 
 def has_cluster(home: Path) -> bool:
@@ -27,6 +33,27 @@ def ledger_address(settings: Settings) -> str:
             f"the ledger of {home} is its embedded Postgres, which runs with the fleet: start `tidewheel up`"
         )
     return str(address)
+
+
+def broker_address(settings: Settings, state: Mapping[str, Any]) -> str | None:
+    """REDIS_URL if it is set, else the Valkey of the fleet that `state` (fleet.json) tells of; None without either."""
+    from services.fleet.fleet import VALKEY  # with what starts processes, which most commands never do
+
+    port = _port(state, VALKEY)
+    if "redis_url" in settings.model_fields_set:
+        return settings.redis_url
+    return None if port is None else f"redis://127.0.0.1:{port}/0"
+
+
+def exchange_address(settings: "IngesterSettings", state: Mapping[str, Any]) -> str | None:
+    """EXCHANGE_URL if it is set, else the simulated exchange of the fleet that `state` tells of; None: a real one."""
+    port = _port(state, Role.EXCHANGE_SIM)
+    return settings.exchange_url or (None if port is None else f"http://127.0.0.1:{port}")
+
+
+def _port(state: Mapping[str, Any], name: str) -> int | None:
+    ports: dict[str, int] = {row["name"]: row["port"] for row in state.get("processes", [])}
+    return ports.get(name)
 
 
 def wants_postgres(settings: Settings, home: Path, asked: bool) -> bool:

@@ -5,8 +5,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from services.fleet.fleet import VALKEY, answers
-from services.fleet.home import ledger_address
+from services.fleet.fleet import answers
+from services.fleet.home import broker_address, ledger_address
 from services.fleet.keeper.settings import KeeperSettings
 from services.fleet.memory import proportional_bytes
 from services.fleet.output import moment
@@ -45,11 +45,16 @@ def status(settings: KeeperSettings) -> dict[str, Any]:
         "disk": [_disk(folder) for folder in dict.fromkeys((settings.data_dir, settings.models_dir))],
     }
     told |= _asked(warnings, lambda: _ledger(settings, warnings), "ledger_error")
-    told |= _asked(warnings, lambda: {"queues": _queues(settings, state)}, "broker_error")
     gone = [row["process"] for row in told["processes"] if row["state"] == "gone"]
-    if gone:
+    killed = bool(gone) and len(gone) == len(told["processes"])
+    broker = broker_address(settings, {} if killed else state)
+    if broker is not None:
+        told |= _asked(warnings, lambda: {"queues": _queues(broker)}, "broker_error")
+    if killed:
+        warnings.insert(0, "the fleet of this home was killed: `tidewheel up` goes on where it stood")
+    elif gone:
         warnings.insert(0, f"{', '.join(gone)} not running: read {settings.tidewheel_home / 'logs'}")
-    if told["address"] and not answers(f"{told['address']}/health"):
+    if told["address"] and not killed and not answers(f"{told['address']}/health"):
         warnings.insert(0, f"the edge at {told['address']} does not answer: read logs/edge.log in the home")
     for name, count in told.get("queues", {}).items():
         if count > QUEUE_MOST:
@@ -85,16 +90,8 @@ def _disk(folder: Path) -> dict[str, Any]:
     return {"folder": str(folder), "free_bytes": usage.free, "total_bytes": usage.total}
 
 
-def broker_address(settings: KeeperSettings, state: Mapping[str, Any]) -> str:
-    """REDIS_URL if it is set, else the embedded Valkey of the home's fleet, else the default."""
-    ports = {row["name"]: row["port"] for row in state.get("processes", [])}
-    if "redis_url" in settings.model_fields_set or VALKEY not in ports:
-        return settings.redis_url
-    return f"redis://127.0.0.1:{ports[VALKEY]}/0"
-
-
-def _queues(settings: KeeperSettings, state: Mapping[str, Any]) -> dict[str, int]:
-    bus = Bus(broker_address(settings, state))
+def _queues(broker: str) -> dict[str, int]:
+    bus = Bus(broker)
     try:
         return bus.waiting([queue.value for queue in Queue])
     finally:
@@ -140,7 +137,8 @@ def _streams(ledger: Ledger, now: UtcMillis, warnings: list[str]) -> dict[str, A
 
 
 def _failing(failure: Failure) -> str:
-    since = iso(failure.since - failure.since % MINUTE)[:16].replace("T", " ")
+    since = iso(failure.since)[:16].replace("T", " ")
+    since = since[11:] if failure.failed_at - failure.since < DAY else since
     return f"{failure.stream} failed {failure.times}x since {since}: {failure.detail}"
 
 

@@ -31,7 +31,8 @@ def screen(told: Mapping[str, Any], columns: int, lines: int) -> str:
         out += [f"Last verdict: {row['reason']}" for row in runs[:1] if row["reason"]]
         out += [_champion(told), _predictors(told["replicas"])]
     queues = told.get("queues")
-    waiting = ", ".join(f"{name} {count}" for name, count in queues.items()) if queues else "the broker is away"
+    away = "the broker is away" if "broker_error" in told else "the broker runs with the fleet"
+    waiting = ", ".join(f"{name} {count}" for name, count in queues.items()) if queues else away
     disks = {(disk["free_bytes"], disk["total_bytes"]) for disk in told["disk"]}
     free = ", ".join(f"{free / _GIB:.1f} of {total / _GIB:.1f} GiB free" for free, total in sorted(disks))
     out += [f"Queues: {waiting}", f"Disk: {free}"]

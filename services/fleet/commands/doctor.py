@@ -26,12 +26,15 @@ def doctor(ctx: click.Context, exchange: str | None, seconds: float, as_json: bo
     from services.fleet.doctor.check import Patient, State, examined
     from services.fleet.doctor.checks import CHECKS
     from services.fleet.keeper.settings import KeeperSettings
+    from services.fleet.processes import same_process
     from services.fleet.supervisor import read_state
     from tidewheel.kit.settings import load
 
     logging.getLogger("tidewheel").addHandler(logging.NullHandler())  # the table tells what went wrong
     settings = load(KeeperSettings, **({} if exchange is None else {"exchange": exchange}))
-    lines = examined(Patient(settings, read_state(settings.tidewheel_home)), CHECKS, seconds)
+    fleet = read_state(settings.tidewheel_home)
+    alive = [row for row in fleet.get("processes", []) if same_process(row["pid"], row["created"])]
+    lines = examined(Patient(settings, {**fleet, "processes": alive}), CHECKS, seconds)
     if as_json:
         print_json([asdict(line) for line in lines])
     else:

@@ -108,6 +108,8 @@ def import_files(
 
 def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
     """The stream that is meant, the symbol by the exchange's own list unless `offline`."""
+    from services.fleet.home import exchange_address
+    from services.fleet.supervisor import read_state
     from tidewheel.contracts.keys import StreamKey
     from tidewheel.market.limiter import Limiter
     from tidewheel.market.open import open_exchange
@@ -115,7 +117,7 @@ def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "Stream
     exchange = open_exchange(
         settings.exchange,
         type=settings.exchange_type,
-        url=settings.exchange_url,
+        url=exchange_address(settings, read_state(settings.tidewheel_home)),
         limiter=Limiter(settings.data_dir / "limits"),
     )
     exchange.check_timeframe(settings.timeframe)

@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from services.fleet.keeper.settings import KeeperSettings
-from tidewheel.contracts.errors import TidewheelError
+from tidewheel.contracts.errors import Overloaded, TidewheelError
 
 
 class State(StrEnum):
@@ -88,7 +88,9 @@ class _Look(threading.Thread):
         except TidewheelError as error:
             # Our errors are a sentence with the remedy behind the semicolon.
             told, _, remedy = error.detail.partition("; ")
-            self._lines.append(fail(name, told, remedy))
+            passing = isinstance(error, Overloaded)  # the fleet waits for that by itself
+            state = warn if passing else fail
+            self._lines.append(state(name, told, remedy or ("wait until then" if passing else "mend what it names")))
         except OSError as error:
             place = f"{error.filename}: " if error.filename else ""
             self._lines.append(fail(name, f"{place}{error.strerror or error}", "mend that, or name another place"))

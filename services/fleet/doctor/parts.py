@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from services.fleet.doctor.check import Line, Patient, fail, ok, warn
-from services.fleet.fleet import VALKEY
 from services.fleet.flower import FlowerSettings, account
-from services.fleet.home import has_cluster, ledger_address
+from services.fleet.home import broker_address, exchange_address, has_cluster, ledger_address
 from services.fleet.roles import READERS, settings_type
-from services.fleet.status import broker_address
 from tidewheel.contracts.errors import BadInput, BadSetting, NotFound, TidewheelError
-from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import Origin
 from tidewheel.kit.settings import load, variable_names
 
@@ -112,11 +109,10 @@ def broker(patient: Patient) -> Iterator[Line]:
     """Whether the broker answers, and would never drop a message to save memory."""
     import redis
 
-    own = "redis_url" not in patient.settings.model_fields_set
-    if own and VALKEY not in {row["name"] for row in patient.fleet.get("processes", [])}:
+    url = broker_address(patient.settings, patient.fleet)
+    if url is None:
         yield ok("broker", "`tidewheel up` brings its own; REDIS_URL would name another")
         return
-    url = broker_address(patient.settings, patient.fleet)
     place = f"{urlsplit(url).hostname}:{urlsplit(url).port or 6379}"
     with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
         try:
@@ -154,8 +150,7 @@ def exchange(patient: Patient) -> Iterator[Line]:
     from tidewheel.market.open import open_exchange
 
     chosen = patient.settings
-    simulated = {row["name"]: row["port"] for row in patient.fleet.get("processes", [])}.get(Role.EXCHANGE_SIM)
-    url = chosen.exchange_url or (f"http://127.0.0.1:{simulated}" if simulated else None)
+    url = exchange_address(chosen, patient.fleet)
     asked = open_exchange(
         chosen.exchange, type=chosen.exchange_type, url=url, limiter=Limiter(chosen.data_dir / "limits")
     )

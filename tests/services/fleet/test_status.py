@@ -108,6 +108,25 @@ def test_what_wants_attention_is_said(home_ledger: Ledger, tmp_path: Path, redis
     assert told["streams"][0]["last_bar"] == "2024-03-01T00:04:00Z"
 
 
+def test_a_fleet_that_was_killed_is_one_warning(
+    home_ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After kill -9 of `up` nothing runs: that is said once, and the broker that ran with it is not missed."""
+    (tmp_path / "run").mkdir()
+    rows = [{"name": name, "pid": 2**22 + 1, "created": 0.0, "port": 9} for name in ("valkey", "edge", "keeper")]
+    monkeypatch.delenv("REDIS_URL", raising=False)
+    about = {"pid": 1, "address": "http://127.0.0.1:9", "flower": "", "processes": rows}
+    (tmp_path / "run/fleet.json").write_text(json.dumps(about))
+    told = status(load(KeeperSettings, tidewheel_home=tmp_path))
+    home_ledger.close()
+
+    assert [each.partition(":")[0] for each in told["warnings"]] == [
+        "the fleet of this home was killed",
+        "no keeper leads, so nothing is scheduled or sent again",
+    ]
+    assert "Queues: the broker runs with the fleet" in screen(told, 80, 24)
+
+
 @pytest.mark.parametrize(("columns", "lines"), [(80, 24), (100, 40), (20, 5), (300, 90)])
 @pytest.mark.parametrize(("warnings", "streams", "runs"), [(0, 0, 0), (0, 3, 5), (30, 60, 5), (9, 1, 5), (1, 60, 0)])
 def test_one_screen(columns: int, lines: int, warnings: int, streams: int, runs: int) -> None:
