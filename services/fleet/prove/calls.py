@@ -1,4 +1,4 @@
-"""R2, calls: a worker dies at each system call of sealing, claiming, publishing and promoting; another carries on."""
+"""R2, calls: a worker dies at each system call of seal, claim, publish, finish and rollback; another carries on."""
 
 import json
 import time

@@ -87,15 +87,23 @@ def training_faults(rows: Rows, sealed: int) -> list[str]:
 
 
 def disk_faults(ledger: Ledger, models: Path) -> list[str]:
-    """What `ledger fsck` finds, and whether the champion is what `current` serves, intact."""
+    """What `ledger fsck` finds, and `served_faults`."""
+    return [f"fsck {each.check}: {each.detail}" for each in ledger.fsck() if not each.ok] + served_faults(
+        ledger, models
+    )
+
+
+def served_faults(ledger: Ledger, models: Path) -> list[str]:
+    """Whether `current` serves the champion, intact."""
     from tidewheel.modelstore.store import ModelStore
 
-    wrong = [f"fsck {each.check}: {each.detail}" for each in ledger.fsck() if not each.ok]
     champion, store = ledger.versions.champion(CONSUMER), ModelStore(models)
-    serves = store.open(CONSUMER).manifest.version if champion else None
-    if champion and serves != champion.version:
-        wrong.append(f"the champion is {champion.version}, and `current` serves {serves}")
-    return wrong
+    current = store.current(CONSUMER)
+    if current != (champion and champion.version):
+        return [f"the champion is {champion and champion.version}, and `current` serves {current}"]
+    if current is not None:
+        store.open(CONSUMER)
+    return []
 
 
 def _files(lineage: object) -> list[int]:

@@ -1,4 +1,4 @@
-"""The program of the proof `calls`: seal, claim, train, publish and promote, killed at one system call after another.
+"""The program of the proof `calls`: from seal to rollback, killed at one system call after another.
 
 One process without threads of its own forks the victim, traces it to its end, and carries its work on.
 """
@@ -11,11 +11,21 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from services.fleet.prove.ground import Place
-from services.fleet.prove.stages import CONSUMER, KEY, disk_faults, part, seal, settings_at, training_faults
+from services.fleet.prove.stages import (
+    CONSUMER,
+    KEY,
+    disk_faults,
+    part,
+    seal,
+    served_faults,
+    settings_at,
+    training_faults,
+)
 from services.fleet.prove.tracing import killed_at
 from services.ml_trainer.service.fitting import FitChild, Progress, Waits
 from services.ml_trainer.service.job import FitJob
 from services.ml_trainer.service.projection import Projection
+from services.ml_trainer.service.promotions import Promotions
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.gates.gate import Gate
@@ -75,13 +85,18 @@ class Sweep:
             with self.opened() as ledger:
                 seal(ledger, frame, "victim")
                 self._train(ledger, payload)
+                self._train(ledger, payload)  # nothing is left to train, so this one is finished without a version
+                if self.parts > 1:
+                    store = ModelStore(self.settings.models_dir)
+                    Promotions(ledger, store, CONSUMER).rollback(actor="victim", reason=None, to=None)
 
         calls = killed_at(number, work)
         with self.opened() as ledger:
             seal(ledger, frame, "next")
             self._carry_on(ledger, payload)
+            wrong = served_faults(ledger, self.settings.models_dir)
         with self.place.session() as rows:
-            return calls, training_faults(rows, self.parts)
+            return calls, training_faults(rows, self.parts) + wrong
 
     def _train(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
         run, _ = ledger.runs.start_or_join(CONSUMER, CONSUMER, "prove")
