@@ -1,7 +1,6 @@
 """Steady load on `POST /predict` from a process of its own: `python -m services.fleet.load URL RATE FILE`.
 
-Appends one line of JSON for each request, `[sent_at, milliseconds, status, model_version]`: `sent_at` is UTC ms,
-`status` is 0 when no answer came. It stops at SIGTERM.
+Appends one line of JSON for each request, the members of `Answered`. It stops at SIGTERM.
 """
 
 import http.client
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 _THREADS = 4
 _BARS = 60
 _TIMEOUT_SECONDS = 10.0
+LOGRET = [round(1e-3 * math.sin(0.7 * bar), 9) for bar in range(_BARS)]  #: what every request asks about
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,8 @@ class Answered:
     milliseconds: float  #: until the whole answer was read
     status: int  #: HTTP status; 0 = no answer
     version: str | None  #: X-Model-Version
+    body_version: str | None = None  #: `model_version` of the answer's body
+    bull: float | None = None  #: the probability that it gives to the state bull
 
     @property
     def answered_at(self) -> float:
@@ -63,24 +65,34 @@ def run(url: str, rate: float, sink: TextIO, stop: threading.Event) -> None:
 
 def _beat(url: str, period: float, first: float, sink: TextIO, lock: threading.Lock, stop: threading.Event) -> None:
     address = urlsplit(url).netloc
-    body = json.dumps({"logret": [round(1e-3 * math.sin(0.7 * bar), 9) for bar in range(_BARS)]})
+    body = json.dumps({"logret": LOGRET})
     connection = http.client.HTTPConnection(address, timeout=_TIMEOUT_SECONDS)
     due = time.monotonic() + first
     while not stop.wait(max(0.0, due - time.monotonic())):
         due = max(due + period, time.monotonic())
         sent_at, started = time.time_ns() // 1_000_000, time.perf_counter()
         status, version = 0, None
+        said: tuple[str | None, float | None] = (None, None)
         try:
             connection.request("POST", "/predict", body, {"Content-Type": "application/json"})
             answer = connection.getresponse()
-            answer.read()
+            said = _said(answer.read())
             status, version = answer.status, answer.headers.get("X-Model-Version")
         except (OSError, http.client.HTTPException):
             connection.close()
-        line = json.dumps([sent_at, round((time.perf_counter() - started) * 1_000, 3), status, version])
+        line = json.dumps([sent_at, round((time.perf_counter() - started) * 1_000, 3), status, version, *said])
         with lock:
             sink.write(f"{line}\n")
     connection.close()
+
+
+def _said(body: bytes) -> tuple[str | None, float | None]:
+    """Version and probability in an answer's body; None for what it does not tell."""
+    try:
+        told = json.loads(body)
+        return told["model_version"], told["probs"]["bull"]
+    except (ValueError, KeyError, TypeError):
+        return None, None
 
 
 def main() -> None:

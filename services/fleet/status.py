@@ -17,12 +17,12 @@ from tidewheel.contracts.messages import Queue
 from tidewheel.contracts.states import ClaimState, Origin, RunState
 from tidewheel.contracts.times import DAY, MINUTE, UtcMillis, iso
 from tidewheel.kit.bus import Bus
+from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger, open_ledger
 from tidewheel.ledger.records import Failure, Run, Stream
 
 RUNS = 5
 QUEUE_MOST = 100  #: hints that wait while the fleet keeps up; more mean that no worker takes them
-DISK_LEAST = 0.05  #: share of the disk below which there is too little left
 _MIB = 2**20
 _BEAT_MS = 15_000  #: a predictor that is silent for longer is late
 _FORGOTTEN_MS = 10 * MINUTE  #: ... and for longer than this gone on purpose
@@ -59,9 +59,10 @@ def status(settings: KeeperSettings) -> dict[str, Any]:
     for name, count in told.get("queues", {}).items():
         if count > QUEUE_MOST:
             warnings.append(f"{count} hints wait in the queue {name}: is a worker running?")
-    for disk in told["disk"]:
-        if disk["free_bytes"] < DISK_LEAST * disk["total_bytes"]:
-            warnings.append(f"{disk['free_bytes'] // _MIB} MiB free on the disk of {disk['folder']}: make room")
+    try:
+        DiskRoom(settings.disk_floor_mb, settings.data_dir, settings.models_dir).ping()
+    except Unavailable as low:
+        warnings.append(low.detail)
     return told
 
 

@@ -7,6 +7,7 @@ from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.bus import Bus
 from tidewheel.kit.logs import logger
+from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
 
@@ -43,7 +44,7 @@ def build(settings: IngesterSettings) -> Service:
         routers=[router(ingester)],
         tasks=tasks(ingester),
         pings=[ledger.ping],
-        spare=[bus.ping],
+        spare=[bus.ping, DiskRoom(settings.disk_floor_mb, settings.data_dir).ping],
         keys=ledger.keys,
         close=[ledger.close, bus.close],
     )

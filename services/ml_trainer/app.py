@@ -6,6 +6,7 @@ from tidewheel.features.returns import regime_signature
 from tidewheel.gates.gate import Gate
 from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
 from tidewheel.kit.loops import Repeating
+from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
 from tidewheel.modelstore.steps import Canary, Digest
@@ -30,6 +31,7 @@ def build(settings: TrainerSettings) -> Service:
         settings=settings,
         routers=[router(runs, promotions, settings.train_wait_seconds), predict_router(predictor)],
         pings=[ledger.ping],
+        spare=[DiskRoom(settings.disk_floor_mb, settings.data_dir, settings.models_dir).ping],
         loops=[Repeating("claim-gauges", COUNT_SECONDS, lambda: count_claims(ledger, settings.train_consumer))],
         keys=ledger.keys,
         close=[ledger.close, predictor.close],

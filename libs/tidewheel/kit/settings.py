@@ -150,6 +150,13 @@ class Settings(BaseSettings):
         max_length=120,
         description="Name of this process in leases, heartbeats and logs. Default: role-host-pid.",
     )
+    disk_floor_mb: int = Field(
+        200,
+        validation_alias="TIDEWHEEL_DISK_FLOOR_MB",
+        ge=0,
+        description="MiB of free disk below which ingestion and training stop; below three times as much, warnings. "
+        "0: never.",
+    )
     max_body_bytes: int = Field(
         2 * 2**20,
         validation_alias="TIDEWHEEL_MAX_BODY_BYTES",

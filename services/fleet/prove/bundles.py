@@ -20,7 +20,12 @@ def stage(store: ModelStore, mark: int, size: int = 512) -> Staged:
     arrays = io.BytesIO()
     np.savez(arrays, weights=np.full(size, mark, dtype=np.float64))
     payload = {"model.json": json.dumps({"mark": mark}).encode(), "weights.npz": arrays.getvalue()}
-    about = BundleMeta(
+    return store.stage(FAMILY, payload, about(mark))
+
+
+def about(mark: int) -> BundleMeta:
+    """What a bundle of `mark` says beside its weights."""
+    return BundleMeta(
         data_as_of=_AS_OF,
         max_feature_time=_AS_OF - 60_000,
         feature_signature="f" * 64,
@@ -33,7 +38,6 @@ def stage(store: ModelStore, mark: int, size: int = 512) -> Staged:
         claimed_files=1,
         lineage={},
     )
-    return store.stage(FAMILY, payload, about)
 
 
 def marks(bundle: OpenBundle) -> set[int]:

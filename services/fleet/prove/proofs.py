@@ -1,6 +1,19 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
-from services.fleet.prove import bits, broker, calls, chaos, claims, crashes, exchange, hostile, regimes, swaps, zombies
+from services.fleet.prove import (
+    bits,
+    broker,
+    calls,
+    chaos,
+    claims,
+    crashes,
+    exchange,
+    hostile,
+    promotions,
+    regimes,
+    swaps,
+    zombies,
+)
 from services.fleet.prove.proof import Proof
 
 PROOFS = (
@@ -38,6 +51,13 @@ PROOFS = (
         trials=10_000,
         quick=100,
         run=swaps.prove,
+    ),
+    Proof(
+        name="promotions",
+        promise="R8: 50 promotions under 200 requests a second drop none, mix none, and are served within 1 s",
+        trials=50,
+        quick=3,
+        run=promotions.prove,
     ),
     Proof(
         name="crashes",

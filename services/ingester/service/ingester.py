@@ -10,6 +10,7 @@ from tidewheel.contracts.errors import BadInput, LeaseTaken, TidewheelError, Una
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
+from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Failure, Stream
 from tidewheel.market.exchange import Exchange
@@ -27,6 +28,7 @@ class Ingester:
         self._ledger, self._exchange, self._settings, self._tell = ledger, exchange, settings, tell
         self._resolved: dict[str, str] = {}  # a stream as the user wrote it -> its key
         self._writers = Writers(ledger, exchange, settings)
+        self._room = DiskRoom(settings.disk_floor_mb, settings.data_dir)
 
     def ingest_once(self, until: UtcMillis | None = None, *, to_the_end: bool = False) -> Ingested:
         """Fetch and seal one chunk of BATCH_LIMIT bars for each stream of SYMBOLS.
@@ -123,6 +125,7 @@ class Ingester:
             report = StreamReport(stream=str(key))
             done = False
             while not done:
+                self._room.require()
                 page = self._writers.page(key, since - again * key.step, self._settings.batch_limit + again, end)
                 chunk = writer.store(page, due_only=due_only)
                 report = _grown(report, len(page.frame.between(since, None)), chunk, writer.stream(), page.complete)

@@ -19,6 +19,7 @@ from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.gate import Gate
 from tidewheel.gates.splits import Split, split
 from tidewheel.kit.logs import logger
+from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run, SealedFile
 from tidewheel.ledger.run_lease import RunLease
@@ -37,6 +38,7 @@ class Trainer:
         self._ledger, self._store, self._gate, self._child = ledger, store, gate, child
         self._settings = settings
         self._projection = Projection(ledger, store)
+        self._room = DiskRoom(settings.disk_floor_mb, settings.data_dir, settings.models_dir)
         self._stopping = threading.Event()
         self._watches: set[Watch] = set()
 
@@ -55,8 +57,9 @@ class Trainer:
 
         Raises:
             FenceLost: another worker took the run over; nothing was written.
-            Unavailable: the ledger is away.
+            Unavailable: the ledger is away, or the disk nearly full (`disk_low`): the run waits.
         """
+        self._room.require()
         ttl = self._settings.lease_ms
         if self._stopping.is_set() or self._ledger.runs.get(run_id).consumer != self._settings.train_consumer:
             return None
