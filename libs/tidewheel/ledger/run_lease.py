@@ -126,7 +126,10 @@ class RunLease:
         return run
 
     def give_back(self, *, counted: bool = False, reason: str | None = None) -> Run:
-        """Return the run to the queue and free its files; `counted` leaves the attempt on their record."""
+        """Return the run to the queue and free its files; `counted` leaves the attempt on their record.
+
+        `reason` is what the run tells meanwhile, and at its end where no further attempt is left to it.
+        """
         with self._db.write() as connection:
             leases.guard(self._db, connection, self.lease)
             claims.give_back(self._db, connection, self.run.id, counted=counted)
@@ -134,9 +137,9 @@ class RunLease:
                 connection, state=RunState.QUEUED, claimed_files=0, attempts=self.run.attempts - (0 if counted else 1)
             )
             if reason is not None:
-                # Unless a person has asked meanwhile that the run be cancelled: that reason stays.
-                wish = runs.c.cancel_requested.is_(True)
-                connection.execute(update(runs).where(runs.c.id == self.run.id, ~wish).values(reason=reason))
+                # A person may have asked meanwhile that the run be cancelled: that reason stays.
+                unwished = (runs.c.id == self.run.id) & runs.c.cancel_requested.is_(False)
+                connection.execute(update(runs).where(unwished).values(reason=reason))
             leases.release(connection, self.lease)
             run = read_run(connection, self.run.id)
         self.run = run

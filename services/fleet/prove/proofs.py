@@ -35,7 +35,7 @@ PROOFS = (
         name="calls",
         promise="R2: a worker may die at any system call; the next one carries on, and every file is trained once",
         trials=calls.EVERY,
-        quick=8,
+        quick=4,
         run=calls.prove,
     ),
     Proof(

@@ -152,6 +152,20 @@ class TestGivingBack:
         assert ledger.runs.get(lease.run.id).attempts == 1
         assert [row.attempts for row in ledger.claims.consumption("hmm")] == [1]
 
+    def test_a_reason_is_told_until_the_run_ends(self, ledger: Ledger) -> None:
+        """What ended an attempt stands on the queued run, and at its end; a person's wish is not written over."""
+        lease = started(ledger)
+        assert lease.give_back(counted=True, reason="the fit was killed").reason == "the fit was killed"
+        for _ in range(MAX_ATTEMPTS - 1):
+            again = ledger.runs.lease(lease.run.id, "worker", TTL)
+            assert again is not None
+            again.give_back(counted=True, reason="the fit was killed again")
+        assert ledger.runs.lease(lease.run.id, "worker", TTL) is None
+        assert ledger.runs.get(lease.run.id).reason == "given up after 5 attempts: the fit was killed again"
+        wished = started(ledger)
+        ledger.runs.cancel(wished.run.id, "desk")
+        assert wished.give_back(counted=True, reason="the fit was killed").reason == "cancelled by desk"
+
     def test_published_block_keeps_its_files(self, ledger: Ledger) -> None:
         """After a publish the block's end changes nothing."""
         seal(ledger, range(1))
