@@ -31,9 +31,13 @@ clean-data:  ## Remove ./data: candles, models, ledger
 	rm -rf data
 
 ## Work on it
-.PHONY: test check prove fuzz bench
+.PHONY: test recorded check prove fuzz bench
 test: $(VENV)/.stamp  ## Set up, then run the tests
 	@$(BIN)/python -m pytest -n 2
+
+recorded: $(VENV)/.stamp  ## Run the whole loop on recorded candles, the folder of which TIDEWHEEL_CANDLES names
+	@test -d "$$TIDEWHEEL_CANDLES" || { echo "TIDEWHEEL_CANDLES='$$TIDEWHEEL_CANDLES' is no folder; name the one that holds the candles"; exit 2; }
+	@$(BIN)/python -m pytest tests/recorded
 
 check: $(VENV)/.stamp  ## Format, lint, types and import rules
 	@$(BIN)/ruff format --check libs services tests

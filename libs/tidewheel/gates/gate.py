@@ -28,6 +28,8 @@ class Candidate:
     train_bars: int  #: bars in the training slice
     min_train_bars: int  #: MIN_TRAIN_BARS
     seed: int  #: of the bootstrap
+    segments: int = 0  #: unbroken runs of bars in the window, hold-out included
+    short_segments: int = 0  #: those of them that are too short for one row of features
     bundle_dir: Path | None = None  #: staged bundle, for the steps that read files
 
 

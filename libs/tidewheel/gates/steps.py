@@ -46,7 +46,14 @@ class EnoughDataStep:
     def __call__(self, candidate: Candidate) -> StepResult:
         bars, needed = candidate.train_bars, candidate.min_train_bars
         reason = f"{bars} training bars, {needed} needed" + (f": {needed - bars} more" if bars < needed else "")
-        numbers = {"train_bars": bars, "min_train_bars": needed}
+        if candidate.short_segments:
+            reason += f"; {candidate.short_segments} of {candidate.segments} unbroken runs of bars are too short to use"
+        numbers = {
+            "train_bars": bars,
+            "min_train_bars": needed,
+            "segments": candidate.segments,
+            "short_segments": candidate.short_segments,
+        }
         return StepResult(step=self.name, passed=bars >= needed, reason=reason, numbers=numbers)
 
 

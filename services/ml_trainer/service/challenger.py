@@ -90,6 +90,8 @@ class Challenger:
             train_bars=self.split.train_bars,
             min_train_bars=self.settings.min_train_bars,
             seed=self.settings.train_seed,
+            segments=len(self.window.segments),
+            short_segments=self.window.short_segments,
             bundle_dir=staged.dir,
         )
 

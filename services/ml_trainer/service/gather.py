@@ -7,6 +7,7 @@ from typing import Any
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
+from tidewheel.features.returns import WINDOW
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import SealedFile
 
@@ -32,6 +33,16 @@ class Window:
     def data_as_of(self) -> UtcMillis:
         """End of the newest bar: when the data could first be known."""
         return max(int(frame.open_time[-1]) + frame.step for frame in self.bars.values())
+
+    @property
+    def segments(self) -> list[int]:
+        """Length of every unbroken run of bars, of all streams."""
+        return [len(run) for frame in self.bars.values() for run in frame.segments()]
+
+    @property
+    def short_segments(self) -> int:
+        """How many of them are too short to train on: a row of features looks back on 30 returns, which are 31 bars."""
+        return sum(length <= WINDOW for length in self.segments)
 
     def ranges(self) -> dict[str, list[list[int]]]:
         """`[start, end)` of every unbroken run of bars, by stream."""

@@ -106,15 +106,16 @@ class Trainer:
         if not window.files:
             return lease.finish(RunState.SKIPPED, "no_new_data: no sealed file waits for this consumer; ingest first")
         if parts is None or parts.train_bars < self._settings.min_train_bars:
-            return lease.finish(RunState.SKIPPED, self._too_few(parts.train_bars if parts else 0))
+            return lease.finish(RunState.SKIPPED, self._too_few(parts.train_bars if parts else 0) + _broken_up(window))
         champion = self._champion(lease.run.family)
         try:
             payload = self._fit(lease, watch, parts, champion)
         except FitFailed as failed:
             if failed.crashed:
                 return lease.give_back(counted=True, reason=failed.detail)
-            state = RunState.SKIPPED if failed.detail.startswith(NotEnoughData.code) else RunState.FAILED
-            return lease.finish(state, failed.detail)
+            if failed.detail.startswith(NotEnoughData.code):
+                return lease.finish(RunState.SKIPPED, failed.detail + _broken_up(window))
+            return lease.finish(RunState.FAILED, failed.detail)
         challenger = Challenger(
             model=RegimeModel.from_payload(payload),
             payload=payload,
@@ -198,3 +199,9 @@ class Trainer:
 
     def _origins(self, window: Window) -> frozenset[Origin]:
         return frozenset(stream.origin for stream in self._ledger.streams.all() if stream.key in window.bars)
+
+
+def _broken_up(window: Window) -> str:
+    """How much of the window its gaps leave unusable, where they do: bars alone do not explain a skip then."""
+    short = window.short_segments
+    return f"; {short} of {len(window.segments)} unbroken runs of bars are too short to use" if short else ""

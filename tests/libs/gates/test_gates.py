@@ -12,7 +12,7 @@ from tidewheel.features.returns import WINDOW
 from tidewheel.gates.gate import Candidate
 from tidewheel.gates.scores import block_bootstrap, differences, scores
 from tidewheel.gates.splits import split
-from tidewheel.gates.steps import ChampionStep
+from tidewheel.gates.steps import ChampionStep, EnoughDataStep
 from tidewheel.models.regime import RegimeModel
 
 STREAM = "test:A/USDT:1m"
@@ -103,6 +103,16 @@ def test_thin_holdout_is_refused(good: tuple[RegimeModel, Candidate]) -> None:
     for bars in (20, 600):
         result = ChampionStep()(replace(good[1], holdout={STREAM: [market(bars, 3)]}))
         assert not result.passed and "20 blocks are needed" in result.reason
+
+
+def test_enough_data_tells_what_gaps_left_unusable(good: tuple[RegimeModel, Candidate]) -> None:
+    """The step counts the unbroken runs of bars, and those too short to use; it is silent where there are none."""
+    broken_up = EnoughDataStep()(replace(good[1], segments=539, short_segments=476))
+    whole = EnoughDataStep()(replace(good[1], segments=2))
+
+    assert broken_up.reason.endswith("; 476 of 539 unbroken runs of bars are too short to use")
+    assert (broken_up.numbers["segments"], broken_up.numbers["short_segments"]) == (539, 476)
+    assert "unbroken" not in whole.reason
 
 
 def test_scores_skip_gaps(good: tuple[RegimeModel, Candidate]) -> None:

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.ml_trainer.settings import TrainerSettings
@@ -38,6 +39,7 @@ def test_the_first_model_is_promoted(
     assert (run.claimed_files, run.new_bars, run.window_bars) == (2, 2 * BARS, 2 * BARS)
     assert run.verdict is not None
     assert [step.step for step in run.verdict.steps] == ["schema", "digest", "enough_data", "canary", "champion"]
+    assert run.verdict.steps[2].numbers["segments"] == 2
     assert run.verdict.steps[-1].numbers["quantile_05"] > 0
     assert store.current("hmm") == run.version
     assert (settings.models_dir / "current").resolve().name == run.version
@@ -371,3 +373,14 @@ def test_corrections_are_trained_by_the_window_only(
     assert (strict.reason or "").startswith("no_new_data")
     assert sliding is not None
     assert (sliding.claimed_files, sliding.new_bars, sliding.window_bars) == (1, 1, BARS)
+
+
+def test_a_skip_tells_what_gaps_left_unusable(build: Build, feed: Feed, queue: Queue) -> None:
+    """Of three unbroken runs of bars one is shorter than the 31 that give features, and the reason counts it."""
+    feed(market(200, 1).take(np.r_[0:100, 110:140, 150:181]))
+
+    run = build().run(queue())
+
+    assert run is not None
+    assert run.state is RunState.SKIPPED
+    assert (run.reason or "").endswith("; 1 of 3 unbroken runs of bars are too short to use")
