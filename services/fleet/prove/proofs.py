@@ -8,6 +8,7 @@ from services.fleet.prove import (
     claims,
     crashes,
     exchange,
+    fulldisk,
     hostile,
     promotions,
     regimes,
@@ -51,6 +52,13 @@ PROOFS = (
         trials=10_000,
         quick=100,
         run=swaps.prove,
+    ),
+    Proof(
+        name="fulldisk",
+        promise="R7: a full disk tears nothing and leaves nothing half-written; with room again, work goes on",
+        trials=1_000,
+        quick=40,
+        run=fulldisk.prove,
     ),
     Proof(
         name="promotions",
