@@ -22,7 +22,7 @@ def screen(told: Mapping[str, Any], columns: int, lines: int) -> str:
     shown = _shares(room, (len(warnings), len(streams), len(runs)))
     out = [f"Tidewheel in {told['home']}" + (f": {told['address']}" if told["address"] else "")]
     out += _warnings(warnings, columns, shown[0], room - sum(shown))
-    out += [_processes(told["processes"]), f"Keeper: {told.get('keeper') or 'none leads'}"]
+    out += [_processes(told["processes"]), *_keeper(told)]
     if "ledger_error" not in told:
         out += _rows("Streams", [_stream(row) for row in streams], shown[1], "none yet: POST /ingest_once says why")
         claims = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in told["claims"].items())
@@ -75,6 +75,11 @@ def _processes(processes: Sequence[Mapping[str, Any]]) -> str:
     memory = sum(row["pss_mib"] for row in running)
     told = f"Processes: {len(running)} of {len(processes)} run, {memory} MiB"
     return f"{told}; gone: {', '.join(gone)}" if gone else told
+
+
+def _keeper(told: Mapping[str, Any]) -> list[str]:
+    """Only the ledger knows who leads."""
+    return [] if "ledger_error" in told else [f"Keeper: {told['keeper'] or 'none leads'}"]
 
 
 def _rows(title: str, rows: Sequence[Mapping[str, Any]], most: int, empty: str) -> list[str]:

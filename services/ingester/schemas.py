@@ -70,7 +70,7 @@ class StreamView(Answer):
     """A series of candles and how far it has come."""
 
     stream: str = Field(description="exchange:symbol:timeframe.")
-    origin: Origin = Field(description="What the exchange said of itself at the first append.")
+    origin: Origin = Field(description="What the exchange said of itself at the first append; `import`: files.")
     watermark: UtcMillis | None = Field(description="Next expected open time, UTC ms; null before the first seal.")
     first_open: UtcMillis | None = Field(description="Open time of the oldest bar.")
     tail_bars: int = Field(description="Bars that wait for a seal.")
