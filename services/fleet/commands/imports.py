@@ -12,6 +12,7 @@ from tidewheel.contracts.errors import BadInput, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from services.fleet.imports import Source
     from services.ingester.settings import IngesterSettings
     from tidewheel.contracts.keys import StreamKey
     from tidewheel.ledger.records import Appended
@@ -76,18 +77,7 @@ def import_files(
                 owner = f"cli:{getpass.getuser()}"
                 brought = imported(ledger, key, Origin(origin), sources, owner, shown.progress)
         stream = ledger.streams.get(key)
-    rows: list[dict[str, Any]] = [
-        {
-            "file": str(source.path),
-            "bars": source.bars,
-            "first": moment(source.first),
-            "last": moment(source.last),
-            "new": brought[source.path].stored,
-            "known": brought[source.path].duplicates,
-            "revised": brought[source.path].revised,
-        }
-        for source in sources
-    ]
+    rows = [_row(source, brought[source.path]) for source in sources]
     told = {
         "stream": str(key),
         "dry_run": dry_run,
@@ -104,6 +94,18 @@ def import_files(
         click.echo(f"Nothing was written; without --dry-run this would go into {key}.")
     else:
         click.echo(f"{key} ({told['origin']}) stands at {told['watermark']}, with {told['open_gaps']} open gaps.")
+
+
+def _row(source: "Source", brought: "Appended") -> dict[str, Any]:
+    return {
+        "file": str(source.path),
+        "bars": source.bars,
+        "first": moment(source.first),
+        "last": moment(source.last),
+        "new": brought.stored,
+        "known": brought.duplicates,
+        "revised": brought.revised,
+    }
 
 
 def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":

@@ -33,7 +33,20 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
 
     assert done.stdout.splitlines()[-1] == "[]"
-    for name in ("up", "demo", "serve", "status", "ledger", "promote", "rollback", "keys", "settings", "openapi"):
+    for name in (
+        "up",
+        "demo",
+        "serve",
+        "status",
+        "ledger",
+        "import",
+        "doctor",
+        "promote",
+        "rollback",
+        "keys",
+        "settings",
+        "openapi",
+    ):
         assert f"\n  {name} " in done.stdout
 
 
