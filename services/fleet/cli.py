@@ -96,12 +96,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _end(answer: Mapping[str, Any], as_json: bool, status: int = 1) -> NoReturn:
+    from tidewheel.kit.masks import mask_secrets
+
     if as_json:
         import json
 
-        click.echo(json.dumps(answer))
+        click.echo(mask_secrets(json.dumps(answer)))
     else:
-        click.echo(f"tidewheel: {answer['detail']}", err=True)
+        click.echo(f"tidewheel: {mask_secrets(answer['detail'])}", err=True)
     sys.exit(status)
 
 

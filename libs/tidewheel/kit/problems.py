@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from tidewheel.contracts.errors import TidewheelError
 from tidewheel.kit.logs import request_id
+from tidewheel.kit.masks import mask_secrets
 
 MEDIA_TYPE = "application/problem+json"
 _RENAMED = {413: "Content Too Large", 422: "Unprocessable Content"}  # RFC 9110's; Python before 3.13 has older ones
@@ -39,7 +40,7 @@ def problem_response(
     """The document as an answer; `extra` adds members."""
     kind = f"urn:tidewheel:problem:{code}"
     document = Problem(
-        type=kind, title=title, status=status, detail=detail, code=code, request_id=request_id(), **extra
+        type=kind, title=title, status=status, detail=mask_secrets(detail), code=code, request_id=request_id(), **extra
     )
     return ProblemResponse(document.model_dump(mode="json"), status_code=status, headers=dict(headers or {}))
 

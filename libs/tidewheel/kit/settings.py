@@ -10,7 +10,7 @@ import socket
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from dotenv import dotenv_values
 from pydantic import AfterValidator, AliasChoices, BeforeValidator, Field, SecretStr, ValidationError, model_validator
@@ -20,7 +20,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tidewheel.contracts.errors import BadInput, BadSetting
 from tidewheel.contracts.states import Purpose
 from tidewheel.contracts.times import parse_time
-from tidewheel.kit.masks import mask_secrets
+from tidewheel.kit.masks import hide, mask_secrets
 
 S = TypeVar("S", bound="Settings")
 
@@ -211,12 +211,28 @@ def load(kind: type[S], **overrides: Any) -> S:
     """
     _refuse_disagreement(kind, overrides)
     try:
-        return kind(**overrides)
+        settings = kind(**overrides)
     except ValidationError as invalid:
         # A default that could not be made for want of another setting is that setting's problem alone.
         own = [error for error in invalid.errors(include_url=False) if error["type"] != "default_factory_not_called"]
         problems = [_sentence(kind, error, overrides) for error in own]
         raise BadSetting("; ".join(dict.fromkeys(problems))) from None
+    _hide_secrets(settings)
+    return settings
+
+
+def _hide_secrets(settings: Settings) -> None:
+    """Every log line and answer of this process is masked of them from now on."""
+    for name in type(settings).model_fields:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            whole = value.get_secret_value()
+            hide(whole)
+            hide(whole.partition(":")[2])  # the password of user:password
+    for address in (settings.ledger_db, settings.redis_url):
+        password = urlsplit(address).password or ""
+        hide(password)
+        hide(unquote(password))
 
 
 def _surroundings(kind: type[Settings]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from services.fleet.prove import (
     hostile,
     promotions,
     regimes,
+    secrets,
     swaps,
     zombies,
 )
@@ -108,5 +109,12 @@ PROOFS = (
         trials=10,
         quick=1,
         run=regimes.prove,
+    ),
+    Proof(
+        name="secrets",
+        promise="R15: no secret of the environment shows in a log, error, page, metric, file or process list",
+        trials=secrets.WHOLE,
+        quick=3,
+        run=secrets.prove,
     ),
 )
