@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Response
 from starlette.responses import StreamingResponse
 
-from services.ingester.schemas import Candles, Ingested, StreamList
+from services.ingester.schemas import BackfillList, BackfillOrder, BackfillView, Candles, Ingested, StreamList
+from services.ingester.service.backfilling import Backfilling
 from services.ingester.service.ingester import Ingester
 from tidewheel.contracts.keys import StreamKey, path_part
 from tidewheel.contracts.states import Scope
 from tidewheel.contracts.times import UtcMillis, parse_time
 from tidewheel.features.frames import CandleFrame
-from tidewheel.kit.auth import require
+from tidewheel.kit.auth import Actor, require
 from tidewheel.kit.problems import problem
 from tidewheel.ledger.formats import CSV_HEADER, csv_text, parquet_bytes
 
@@ -25,7 +26,7 @@ Start = Annotated[str | None, Query(max_length=40, examples=["2026-01-01T00:00Z"
 End = Annotated[str | None, Query(max_length=40, examples=["2026-01-02T00:00Z"])]
 
 
-def router(ingester: Ingester) -> APIRouter:
+def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
     """Routes over streams and their candles."""
     routes = APIRouter(tags=["candles"])
 
@@ -53,6 +54,38 @@ def router(ingester: Ingester) -> APIRouter:
         if until == "now":
             return ingester.ingest_once(to_the_end=True)
         return ingester.ingest_once(_time(until))
+
+    @routes.post(
+        "/backfill",
+        status_code=202,
+        dependencies=[MayIngest],
+        responses={
+            422: problem("bad_input", "A stream is unknown here, or the interval is none."),
+            429: problem("exchange_refused", "The exchange wants no requests now; Retry-After says for how long."),
+            503: problem("exchange_unavailable", "The exchange cannot be reached."),
+        },
+    )
+    def backfill(order: BackfillOrder) -> BackfillList:
+        """Fetch history in the background, page by page, beside live ingestion; follow it at `GET /backfill/{id}`.
+
+        Asked again, the same order is the same backfill: it goes on where it stands; a finished one is not repeated.
+        """
+        return BackfillList(backfills=backfilling.start(order.streams, parse_time(order.start), _time(order.end)))
+
+    @routes.get("/backfill", dependencies=[MayRead])
+    def backfills(limit: Annotated[int, Query(ge=1, le=500)] = 50) -> BackfillList:
+        """Backfills, newest first."""
+        return BackfillList(backfills=backfilling.newest(limit))
+
+    @routes.get("/backfill/{backfill_id}", dependencies=[MayRead], responses={404: problem("not_found")})
+    def get_backfill(backfill_id: int) -> BackfillView:
+        """One backfill and how far it is."""
+        return backfilling.get(backfill_id)
+
+    @routes.post("/backfill/{backfill_id}/cancel", responses={404: problem("not_found")})
+    def cancel(backfill_id: int, actor: Annotated[Actor, MayIngest]) -> BackfillView:
+        """Stop a backfill after the page in hand; what came stays. One that has ended stays as it is."""
+        return backfilling.cancel(backfill_id, actor.name)
 
     @routes.get("/streams", dependencies=[MayRead])
     def streams() -> StreamList:

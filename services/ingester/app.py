@@ -20,7 +20,9 @@ def build(settings: IngesterSettings) -> Service:
         SchemaMismatch, Unavailable: the ledger is not there.
     """
     from services.ingester.api import router
+    from services.ingester.service.backfilling import Backfilling
     from services.ingester.service.ingester import Ingester
+    from services.ingester.service.writer import Writers
     from services.ingester.tasks import tasks
     from tidewheel.market.limiter import Limiter
     from tidewheel.market.open import open_exchange
@@ -37,12 +39,14 @@ def build(settings: IngesterSettings) -> Service:
     )
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     bus = Bus(settings.redis_url)
-    ingester = Ingester(ledger, exchange, settings, tell=lambda stream, watermark: hint(bus, stream, watermark))
+    writers = Writers(ledger, exchange, settings)
+    ingester = Ingester(ledger, writers, settings, tell=lambda stream, watermark: hint(bus, stream, watermark))
+    backfilling = Backfilling(ledger, writers, settings)
     return Service(
         name=settings.role,
         settings=settings,
-        routers=[router(ingester)],
-        tasks=tasks(ingester),
+        routers=[router(ingester, backfilling)],
+        tasks=tasks(ingester, backfilling),
         pings=[ledger.ping],
         spare=[bus.ping, DiskRoom(settings.disk_floor_mb, settings.data_dir).ping],
         keys=ledger.keys,

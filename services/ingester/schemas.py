@@ -1,10 +1,12 @@
 """What the ingester's API answers."""
 
+from typing import Annotated
+
 from pydantic import ConfigDict, Field
 
-from tidewheel.contracts.states import Origin
+from tidewheel.contracts.states import BackfillState, Origin
 from tidewheel.contracts.times import UtcMillis
-from tidewheel.kit.schemas import Answer
+from tidewheel.kit.schemas import Answer, RequestBody
 
 
 class StreamError(Answer):
@@ -87,6 +89,46 @@ class StreamList(Answer):
 
     streams: list[StreamView]
     unknown: list[StreamFailure] = Field(description="What is wanted, fails and is no stream yet.")
+
+
+class BackfillOrder(RequestBody):
+    """Which history to fetch."""
+
+    streams: list[Annotated[str, Field(max_length=200)]] = Field(
+        [], max_length=100, description="exchange:symbol:timeframe; default: all of SYMBOLS."
+    )
+    start: str = Field(max_length=40, description="First open time: epoch ms or ISO-8601 UTC.")
+    end: str | None = Field(
+        None,
+        max_length=40,
+        description="Bars that open before it. Default: up to what ingestion has brought; on a new stream, up to now.",
+    )
+
+    model_config = ConfigDict(
+        json_schema_extra={"example": {"streams": ["binance:BTC/USDT:1m"], "start": "2026-01-01T00:00Z"}}
+    )
+
+
+class BackfillView(Answer):
+    """History that is fetched for one stream, and how far it is."""
+
+    backfill_id: int
+    stream: str = Field(description="exchange:symbol:timeframe.")
+    start: UtcMillis = Field(description="Open time of the first bar wanted.")
+    end: UtcMillis = Field(description="Bars that open before it are wanted.")
+    cursor: UtcMillis = Field(description="Next open time to ask for; everything before it is stored.")
+    progress: float = Field(description="0 to 1, in time.")
+    state: BackfillState
+    fetched: int = Field(description="Closed bars that the exchange gave, known ones included.")
+    reason: str | None = Field(description="Why it failed, was cancelled, or had to wait last.")
+    created_at: UtcMillis
+    changed_at: UtcMillis = Field(description="When it last came on, or had to wait.")
+
+
+class BackfillList(Answer):
+    """Backfills, newest first, or as they were ordered."""
+
+    backfills: list[BackfillView]
 
 
 class Candles(Answer):

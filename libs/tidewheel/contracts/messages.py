@@ -37,6 +37,15 @@ class IngestSeal(Message):
     stream: str  #: "binance:BTC/USDT:1m"
 
 
+class IngestBackfill(Message):
+    """Hint that backfill `backfill_id` has pages to fetch; the worker asks the ledger."""
+
+    task = "tidewheel.ingest.backfill"
+    queue = Queue.INGEST
+
+    backfill_id: int
+
+
 class TrainRun(Message):
     """Hint that run `run_id` may be claimable; the worker asks the ledger."""
 
@@ -46,7 +55,7 @@ class TrainRun(Message):
     run_id: int
 
 
-MESSAGES: tuple[type[Message], ...] = (IngestSeal, TrainRun)
+MESSAGES: tuple[type[Message], ...] = (IngestSeal, IngestBackfill, TrainRun)
 
 
 def message_type(task: str) -> type[Message]:

@@ -20,6 +20,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/ingest_once", Role.INGESTER),
     Route("/streams", Role.INGESTER),
     Route("/candles", Role.INGESTER),
+    Route("/backfill", Role.INGESTER),
     Route("/train", Role.ML_TRAINER),
     Route("/runs", Role.ML_TRAINER),
     Route("/model", Role.ML_TRAINER),

@@ -53,6 +53,15 @@ class GapState(StrEnum):
     HEALED = "healed"
 
 
+class BackfillState(StrEnum):
+    """Where a backfill stands."""
+
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
 class PromotionAction(StrEnum):
     """Why `current` moved."""
 

@@ -18,7 +18,7 @@ from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame, Ints
 from tidewheel.ledger.archive import Archive, Stored
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.files import heal_gaps, insert_file, insert_gaps, note_gap, sealed_file, select_files
+from tidewheel.ledger.files import insert_file, insert_gaps, narrow_gap, note_gap, sealed_file, select_files
 from tidewheel.ledger.leases import guard
 from tidewheel.ledger.recorded import Recorded, between_intervals, changes
 from tidewheel.ledger.records import Appended, Gap, Lease, SealedFile
@@ -35,7 +35,7 @@ class _Late:
     bars: int  #: in those files
     revised: int  #: how many of them correct a known bar
     older: Ints  #: open times before the stream's first file, and that file's start: between them gaps may lie
-    healed: list[Gap]  #: gaps that they close
+    gaps: list[tuple[Gap, Ints]]  #: gaps that they reach into, each with all open times known inside
 
 
 class Bars:
@@ -77,7 +77,8 @@ class Bars:
             for bars, paths in late.files:
                 insert_file(connection, row.id, bars, paths, source, now)
             insert_gaps(connection, row.id, key.step, late.older, now)
-            heal_gaps(connection, row.id, late.healed, now)
+            for gap, inside in late.gaps:
+                narrow_gap(connection, row.id, gap, inside, now)
         written, revised = len(new) + late.bars, revised + late.revised
         return Appended(stored=written - revised, duplicates=len(frame) - written, revised=revised)
 
@@ -238,7 +239,7 @@ class Bars:
     def _late(self, key: StreamKey, frame: CandleFrame, now: UtcMillis) -> _Late:
         """What `frame`, all below the watermark, tells beyond the sealed bars; its files are on disk."""
         if not len(frame):
-            return _Late(files=[], bars=0, revised=0, older=np.zeros(0, dtype=np.int64), healed=[])
+            return _Late(files=[], bars=0, revised=0, older=np.zeros(0, dtype=np.int64), gaps=[])
         new, revised = changes(frame, self.read(key, int(frame.open_time[0]), int(frame.open_time[-1]) + key.step))
         first = sorted((file.start, file.end) for file in self.files(key) if file.revision == 0)
         starts, ends = np.array(first, dtype=np.int64).T
@@ -249,13 +250,9 @@ class Bars:
             bars=len(new),
             revised=revised,
             older=np.append(older, starts[0]),
-            healed=[gap for gap in self.gaps(key) if gap.state is not GapState.HEALED and self._fills(gap, new)],
+            gaps=[
+                (gap, np.union1d(self.read(key, gap.start, gap.end).open_time, filling))
+                for gap in self.gaps(key)
+                if gap.state is not GapState.HEALED and len(filling := new.between(gap.start, gap.end).open_time)
+            ],
         )
-
-    def _fills(self, gap: Gap, new: CandleFrame) -> bool:
-        """Whether the gap is closed once `new` bars are added to what is known."""
-        filling = new.between(gap.start, gap.end).open_time
-        if not len(filling):
-            return False
-        known = self.read(gap.key, gap.start, gap.end).open_time
-        return len(np.union1d(known, filling)) == (gap.end - gap.start) // gap.key.step

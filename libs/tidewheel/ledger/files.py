@@ -102,10 +102,20 @@ def insert_gaps(connection: Connection, stream_id: int, step: int, times: Ints, 
         )
 
 
-def heal_gaps(connection: Connection, stream_id: int, healed: list[Gap], now: UtcMillis) -> None:
-    """Note that later bars closed these gaps."""
-    for gap in healed:
-        connection.execute(update(gaps).where(_unhealed(stream_id, gap)).values(state=GapState.HEALED, changed_at=now))
+def narrow_gap(connection: Connection, stream_id: int, gap: Gap, times: Ints, now: UtcMillis) -> None:
+    """Note which bars have come inside a gap (open times, sorted): what they leave is open again, or all is healed."""
+    step = gap.key.step
+    edges = np.array([gap.start - step, *times.tolist(), gap.end], dtype=np.int64)
+    before = np.flatnonzero(np.diff(edges) != step)
+    row = update(gaps).where(_unhealed(stream_id, gap))
+    if not len(before):
+        connection.execute(row.values(state=GapState.HEALED, changed_at=now))
+        return
+    # What was asked about the whole says nothing about its parts.
+    evidence, end = {"seen": "left by bars that came late"}, int(edges[before[0] + 1])
+    first = {"start_time": int(edges[before[0]]) + step, "end_time": end, "evidence": evidence}
+    connection.execute(row.values(state=GapState.OPEN, changed_at=now, **first))
+    insert_gaps(connection, stream_id, step, edges[before[0] + 1 :], now)
 
 
 def note_gap(

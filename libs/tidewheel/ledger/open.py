@@ -6,6 +6,7 @@ from tidewheel.contracts.errors import TidewheelError
 from tidewheel.contracts.states import Purpose
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.archive import Archive
+from tidewheel.ledger.backfills import Backfills
 from tidewheel.ledger.bars import Bars
 from tidewheel.ledger.claims import Claims
 from tidewheel.ledger.engine import Database
@@ -33,6 +34,7 @@ class Ledger:
         self.streams = Streams(db)
         self.failures = Failures(db)
         self.bars = Bars(db, self._archive)
+        self.backfills = Backfills(db)
         self.regimes = Regimes(db)
         self.runs = Runs(db)
         self.claims = Claims(db)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import GapState, Origin, PromotionAction, Purpose, RunState, Scope
+from tidewheel.contracts.states import BackfillState, GapState, Origin, PromotionAction, Purpose, RunState, Scope
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
 
@@ -91,6 +91,22 @@ class Gap:
     found_at: UtcMillis  #: when a seal passed it
     evidence: Mapping[str, Any]  #: what its state rests on: requests that agreed, reasons for which bars were refused
     changed_at: UtcMillis  #: when that was last looked at
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Backfill:
+    """Bars of the past that are fetched for a stream; the interval is [start, end)."""
+
+    id: int
+    key: StreamKey
+    start: UtcMillis  #: open time of the first bar wanted, data time
+    end: UtcMillis  #: data time
+    cursor: UtcMillis  #: next open time to ask for; everything before it is stored, data time
+    state: BackfillState
+    fetched: int  #: bars that the exchange gave, known ones included
+    reason: str | None  #: why it failed, was cancelled, or had to wait last
+    created_at: UtcMillis
+    changed_at: UtcMillis  #: when it last came on, or had to wait
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -139,6 +139,23 @@ gaps = Table(
     Index("ix_gaps_stream_id_start_time", "stream_id", "start_time"),
 )
 
+backfills = Table(
+    "backfills",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("stream_id", Integer, ForeignKey("streams.id"), nullable=False),
+    Column("start_time", BigInteger, nullable=False),
+    Column("end_time", BigInteger, nullable=False),
+    Column("cursor", BigInteger, nullable=False, doc="next open time to ask for; what lies before it is stored"),
+    Column("state", Text, nullable=False),
+    Column("fetched", BigInteger, nullable=False, doc="bars that the exchange gave"),
+    Column("reason", Text),
+    Column("created_at", BigInteger, nullable=False),
+    Column("changed_at", BigInteger, nullable=False),
+    UniqueConstraint("stream_id", "start_time", "end_time"),
+    sqlite_autoincrement=True,
+)
+
 leases = Table(
     "leases",
     metadata,

@@ -7,7 +7,7 @@ from typing import Protocol
 from pydantic import ValidationError
 
 from tidewheel.contracts.errors import BadBundle, NotFound
-from tidewheel.contracts.messages import Channels, Message, TrainRun, message_type
+from tidewheel.contracts.messages import Channels, IngestBackfill, Message, TrainRun, message_type
 from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.logs import logger
@@ -109,3 +109,26 @@ class StaleRuns:
                 _log.warning("run_hinted_again", run_id=run.id, state=run.state, attempts=run.attempts)
                 self._sender.send(TrainRun(run_id=run.id))
                 self._hinted[run.id] = time.monotonic()
+
+
+class StaleBackfills:
+    """Re-sends the hint of a backfill that nobody works on and that has not come on for `patience` seconds."""
+
+    def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
+        self._ledger, self._sender, self._patience = ledger, sender, patience_seconds
+        self._hinted: dict[int, float] = {}
+
+    def __call__(self) -> None:
+        """Hint at every one whose turn it is.
+
+        Raises:
+            Unavailable: the broker or the ledger is away.
+        """
+        stood_since = self._ledger.now() - self._patience * 1_000
+        stale = [each.id for each in self._ledger.backfills.stale() if each.changed_at <= stood_since]
+        self._hinted = {backfill: at for backfill, at in self._hinted.items() if backfill in stale}
+        for backfill in stale:
+            if time.monotonic() - self._hinted.get(backfill, float("-inf")) >= self._patience:
+                _log.warning("backfill_hinted_again", backfill_id=backfill)
+                self._sender.send(IngestBackfill(backfill_id=backfill))
+                self._hinted[backfill] = time.monotonic()

@@ -6,14 +6,12 @@ from contextlib import suppress
 from services.ingester.schemas import Ingested, StreamError, StreamFailure, StreamList, StreamReport, StreamView
 from services.ingester.service.writer import Chunk, Writers
 from services.ingester.settings import IngesterSettings
-from tidewheel.contracts.errors import BadInput, LeaseTaken, TidewheelError, Unavailable
+from tidewheel.contracts.errors import LeaseTaken, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
-from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Failure, Stream
-from tidewheel.market.exchange import Exchange
 
 DEFAULT_HISTORY = 30 * DAY
 
@@ -23,12 +21,10 @@ Tell = Callable[[StreamKey, UtcMillis | None], None]
 class Ingester:
     """Brings the streams of one exchange up to date, one writer a stream."""
 
-    def __init__(self, ledger: Ledger, exchange: Exchange, settings: IngesterSettings, tell: Tell) -> None:
+    def __init__(self, ledger: Ledger, writers: Writers, settings: IngesterSettings, tell: Tell) -> None:
         """Take the parts; `tell(key, watermark)` is called after bars were stored."""
-        self._ledger, self._exchange, self._settings, self._tell = ledger, exchange, settings, tell
+        self._ledger, self._writers, self._settings, self._tell = ledger, writers, settings, tell
         self._resolved: dict[str, str] = {}  # a stream as the user wrote it -> its key
-        self._writers = Writers(ledger, exchange, settings)
-        self._room = DiskRoom(settings.disk_floor_mb, settings.data_dir)
 
     def ingest_once(self, until: UtcMillis | None = None, *, to_the_end: bool = False) -> Ingested:
         """Fetch and seal one chunk of BATCH_LIMIT bars for each stream of SYMBOLS.
@@ -46,7 +42,7 @@ class Ingester:
         reports: list[StreamReport] = []
         errors: list[TidewheelError] = []
         for symbol in self._settings.wanted_symbols:
-            report = StreamReport(stream=f"{self._exchange.id}:{symbol}:{self._settings.timeframe}")
+            report = StreamReport(stream=f"{self._writers.exchange_id}:{symbol}:{self._settings.timeframe}")
             try:
                 for newest in self._noted(symbol, self._settings.timeframe, until, to_the_end=to_the_end):
                     report = newest
@@ -68,9 +64,7 @@ class Ingester:
             BadInput: the stream is not of this ingester's exchange.
             Unavailable, Overloaded ...: the exchange failed; what came before is stored.
         """
-        key = StreamKey.parse(stream)
-        if key.exchange not in (self._settings.exchange, self._exchange.id):
-            raise BadInput(f"stream {stream} is not of {self._exchange.id}; set EXCHANGE, or send it to its ingester")
+        key = self._writers.of_ours(stream)
         report = None
         try:
             for newest in self._noted(key.symbol, key.timeframe, None, to_the_end=True, due_only=True):
@@ -96,7 +90,7 @@ class Ingester:
 
     def _noted(self, symbol: str, timeframe: str, until: UtcMillis | None, **how: bool) -> Iterator[StreamReport]:
         """`_chunks`, with the ledger told how it ended: a scheduled attempt has nobody else to tell."""
-        written = f"{self._exchange.id}:{symbol}:{timeframe}"
+        written = f"{self._writers.exchange_id}:{symbol}:{timeframe}"
         try:
             yield from self._chunks(symbol, timeframe, until, **how)
         except LeaseTaken:
@@ -125,7 +119,6 @@ class Ingester:
             report = StreamReport(stream=str(key))
             done = False
             while not done:
-                self._room.require()
                 page = self._writers.page(key, since - again * key.step, self._settings.batch_limit + again, end)
                 chunk = writer.store(page, due_only=due_only)
                 report = _grown(report, len(page.frame.between(since, None)), chunk, writer.stream(), page.complete)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from services.ingester.settings import IngesterSettings
-from tidewheel.contracts.errors import NotFound
+from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import GapState
+from tidewheel.contracts.states import BackfillState, GapState
 from tidewheel.contracts.times import UtcMillis, iso
+from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.leases import HeldLease
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import Appended, SealedFile, Stream
+from tidewheel.ledger.records import Appended, Gap, SealedFile, Stream
 from tidewheel.market.exchange import Exchange, Page
 
 LEASE_MS = 15_000
@@ -36,8 +37,25 @@ class Writers:
     def __init__(self, ledger: Ledger, exchange: Exchange, settings: IngesterSettings) -> None:
         """Take the parts; nothing is asked yet."""
         self._ledger, self._exchange, self._settings = ledger, exchange, settings
+        self._room = DiskRoom(settings.disk_floor_mb, settings.data_dir)
         self._exchange_lock = threading.Lock()  # the client is one conversation
         self._stream_locks: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
+
+    @property
+    def exchange_id(self) -> str:
+        """ccxt's id of the exchange."""
+        return self._exchange.id
+
+    def of_ours(self, stream: str) -> StreamKey:
+        """A stream as somebody wrote it, if it is of this exchange; its symbol is not resolved yet.
+
+        Raises:
+            BadInput: it is malformed, or of another exchange.
+        """
+        key = StreamKey.parse(stream)
+        if key.exchange not in (self._settings.exchange, self._exchange.id):
+            raise BadInput(f"stream {stream} is not of {self._exchange.id}; set EXCHANGE, or send it to its ingester")
+        return key
 
     def key(self, symbol: str, timeframe: str) -> StreamKey:
         """The stream that is meant, in ccxt's words.
@@ -63,7 +81,12 @@ class Writers:
             return stream, self._exchange.server_time()
 
     def page(self, key: StreamKey, since: UtcMillis, limit: int, end: UtcMillis | None) -> Page:
-        """Closed bars from the exchange, as its `closed_bars` gives them."""
+        """Closed bars from the exchange, as its `closed_bars` gives them; none where the disk could not take them.
+
+        Raises:
+            Unavailable: too little room is left on the disk, or as `closed_bars`.
+        """
+        self._room.require()
         with self._exchange_lock:
             return self._exchange.closed_bars(key.symbol, key.timeframe, since, limit, end)
 
@@ -104,16 +127,57 @@ class StreamWriter:
             FenceLost: the right has ended.
             BadCandles, Unavailable, Overloaded: the exchange failed while gaps were looked into; the page is stored.
         """
-        appended = self._ledger.bars.append(self._held.lease, self._key, page.frame, self._exchange.id)
-        sealed = self.seal() if not due_only or self._due() else None
-        came = self._look_into_gaps(page.refused)
+        appended = self._append(page)
+        sealed = self._seal() if not due_only or self._due() else None
+        came = self._look_into_gaps(page.refused, self._gaps_of_ours())
         if sealed and self._settings.retention_days is not None:
             self._ledger.bars.drop_csv(self._key, self._settings.retention_days)
         return Chunk(appended=appended, sealed=sealed, came=came)
 
-    def seal(self) -> SealedFile | None:
-        """Seal all that waits; None when nothing does."""
+    def store_past(self, page: Page, since: UtcMillis) -> None:
+        """Append the bars of a page of the past, and look into the gaps that end in it.
+
+        The watermark stays, except on a stream that begins with these bars.
+
+        Args:
+            since: where the page was asked to begin.
+
+        Raises:
+            Conflict: `live_behind`: the page lies beyond the watermark, where another ingestion will come by itself.
+            FenceLost, BadCandles, Unavailable, Overloaded: as `store`.
+        """
+        stream = self.stream()
+        watermark = stream.watermark
+        if watermark is None and stream.tail_bars:
+            # Bars below a tail would become one file with it, and those between them could only be revisions.
+            self._seal()
+            watermark = self.stream().watermark
+        if watermark is not None and since > watermark:
+            raise Conflict(
+                f"{self._key} has been ingested up to {iso(watermark)} meanwhile, which lies before {iso(since)}: what "
+                "follows comes by ingestion itself (POST /ingest_once)",
+                code="live_behind",
+            )
+        self._append(page)
+        if watermark is None or page.next_since > watermark:
+            self._seal()
+        gaps = [gap for gap in self._ledger.bars.gaps(self._key) if since < gap.end <= page.next_since]
+        self._look_into_gaps(page.refused, gaps)
+
+    def _append(self, page: Page) -> Appended:
+        return self._ledger.bars.append(self._held.lease, self._key, page.frame, self._exchange.id)
+
+    def _seal(self) -> SealedFile | None:
         return self._ledger.bars.seal(self._held.lease, self._key)
+
+    def _gaps_of_ours(self) -> list[Gap]:
+        """The stream's gaps without those that a backfill is about to reach."""
+        running = [each for each in self._ledger.backfills.of(self._key) if each.state is BackfillState.RUNNING]
+        return [
+            gap
+            for gap in self._ledger.bars.gaps(self._key)
+            if not any(each.cursor < gap.end and gap.start < each.end for each in running)
+        ]
 
     def stream(self) -> Stream:
         """The stream as it stands.
@@ -131,14 +195,14 @@ class StreamWriter:
         waited = self._ledger.now() - (stream.tail_since or 0)
         return stream.tail_bars >= self._settings.seal_bars or waited >= self._settings.seal_seconds * 1_000
 
-    def _look_into_gaps(self, refused: Mapping[UtcMillis, str]) -> int:
+    def _look_into_gaps(self, refused: Mapping[UtcMillis, str], gaps: list[Gap]) -> int:
         """Ask twice for what is missing, a few gaps at a time: store what comes, or write down that nothing did.
 
         Returns:
             How many bars came.
         """
         key = self._key
-        open_gaps = [gap for gap in self._ledger.bars.gaps(key) if gap.state is GapState.OPEN]
+        open_gaps = [gap for gap in gaps if gap.state is GapState.OPEN]
         came = 0
         for gap in sorted(open_gaps, key=lambda gap: gap.changed_at)[:GAPS_AT_ONCE]:
             with self._exchange_lock:

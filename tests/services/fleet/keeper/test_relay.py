@@ -2,11 +2,13 @@
 
 import pytest
 
-from services.fleet.keeper.relay import OutboxRelay, StaleRuns
+from services.fleet.keeper.relay import OutboxRelay, StaleBackfills, StaleRuns
 from services.ml_trainer.service.projection import Projection
 from tests.services.fleet.keeper.conftest import Publish, Sent
 from tidewheel.contracts.errors import BadBundle, Unavailable
-from tidewheel.contracts.messages import Channels, TrainRun
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.messages import Channels, IngestBackfill, TrainRun
+from tidewheel.contracts.states import Origin
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
 
@@ -99,3 +101,21 @@ def test_a_run_whose_worker_fell_silent_is_hinted_at_once(ledger: Ledger, sent: 
     stale()
 
     assert sent.messages == [TrainRun(run_id=run.id)]
+
+
+def test_a_backfill_nobody_takes_is_hinted_again_with_patience(ledger: Ledger, sent: Sent) -> None:
+    """A lost message is repaired; what somebody works on, or has just come on, is left alone."""
+    key = StreamKey("binance", "BTC/USDT", "1m")
+    ledger.streams.register(key, Origin.EXCHANGE)
+    backfill = ledger.backfills.start(key, 0, key.step)
+
+    StaleBackfills(ledger, sent, patience_seconds=60.0)()
+    with ledger.leases.hold(f"backfill:{backfill.id}", "worker", 10_000):
+        StaleBackfills(ledger, sent, patience_seconds=0.0)()
+    assert sent.messages == []
+    patient = StaleBackfills(ledger, sent, patience_seconds=0.0)
+    patient()
+    ledger.backfills.cancel(backfill.id, "ann")
+    patient()
+
+    assert sent.messages == [IngestBackfill(backfill_id=backfill.id)]
