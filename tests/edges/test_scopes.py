@@ -78,7 +78,7 @@ def test_every_route_stands_on_the_page_with_its_scope(apps: dict[Role, FastAPI]
     known = listed()
     pages = own_routes(load(settings_type(Role.EDGE)), {}, lambda: pytest.fail("not asked"))
 
-    assert len(known) == 13
+    assert len(known) == 17
     assert [fault for role, app in apps.items() for fault in faults(role, app, known)] == []
     assert faults(Role.EDGE, Starlette(routes=pages), known) == []
 
@@ -130,7 +130,7 @@ def test_every_route_wants_its_key(standing: Standing) -> None:
                 if got not in expected.get(offered, {403}):
                     wrong.append(f"{method} {url} with {offered}: {got}")
     assert wrong == []
-    assert tried == 24 * 10
+    assert tried == 32 * 10
 
 
 def test_force_wants_admin(standing: Standing) -> None:
