@@ -125,3 +125,24 @@ def test_a_seal_leaves_no_half_written_file(tmp_path: Path, monkeypatch: pytest.
     for full in said:
         assert full.code == "disk_refused"
         assert str(tmp_path) in full.detail and "free or mend the disk" in full.detail
+
+
+def test_a_write_that_the_kernel_cuts_short_is_continued(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A nearly full disk may take half of a write without an error: the other half follows, in every file."""
+    store, archive = ModelStore(tmp_path / "models"), Archive(tmp_path)
+    write, cut = os.write, []
+
+    def half(descriptor: int, content: bytes) -> int:
+        cut.append(len(content))
+        return write(descriptor, content[: (len(content) + 1) // 2])
+
+    monkeypatch.setattr(os, "write", half)
+    staged = store.stage("hmm", payload(1), meta())
+    store.publish(staged)
+    store.point("hmm", staged.version)
+    stored = archive.store(recorded_steps.STREAM, recorded_steps.frame(0))
+
+    assert len(cut) > 20
+    assert mark_of(store.open("hmm").files) == 1
+    assert store.registry("hmm") is not None
+    assert len(archive.load(stored.blob_path, stored.digest)) == recorded_steps.BARS

@@ -176,3 +176,13 @@ def test_one_screen(columns: int, lines: int, warnings: int, streams: int, runs:
     assert any(line.startswith("Streams (") for line in shown) == (streams > 20)
     assert sum(line.startswith("! ") for line in shown) >= min(warnings, 3)
     assert any(line.startswith("Disk") for line in shown)
+
+
+def test_a_disk_below_its_floor_is_said(home_ledger: Ledger, tmp_path: Path) -> None:
+    """Well before the last byte, with the folder and what to do."""
+    home_ledger.close()
+    floor = {"disk_floor_mb": 10**9}
+
+    told = status(settings(tmp_path).model_copy(update=floor))
+
+    assert any(f"free on the disk of {tmp_path / 'ml'}" in each and "tidewheel gc" in each for each in told["warnings"])
