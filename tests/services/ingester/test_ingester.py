@@ -211,6 +211,23 @@ def test_a_ban_is_a_problem_and_nothing_is_lost(ledger: Ledger, ledger_dsn: str,
     assert len(ledger.bars.read(BTC)) == 300
 
 
+def test_a_disk_below_its_floor_stops_ingestion_and_nothing_else(
+    ledger: Ledger, ledger_dsn: str, data_dir: Path
+) -> None:
+    """The exchange is not even asked; what is stored is still told, and /ready says what wants room."""
+    engine = simulator()
+    with role(engine, ledger_dsn, data_dir, symbols=("BTC/USDT",)) as client:
+        client.post("/ingest_once")
+    with role(engine, ledger_dsn, data_dir, symbols=("BTC/USDT",), disk_floor_mb=10**9) as client:
+        low, ready = client.post("/ingest_once"), client.get("/ready")
+        told = client.get("/streams").json()
+
+    assert (low.status_code, low.json()["code"]) == (503, "disk_low")
+    assert str(data_dir) in low.json()["detail"] and "TIDEWHEEL_DISK_FLOOR_MB" in low.json()["detail"]
+    assert ready.status_code == 200 and "make room" in str(ready.json()["degraded"])
+    assert told["streams"][0]["sealed_bars"] == 300
+
+
 def test_exchange_away(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
     """The role starts without its exchange, and says which one is away when it is asked to ingest."""
     settings = load(

@@ -11,7 +11,7 @@ import pytest
 
 from services.ml_trainer.settings import TrainerSettings
 from tests.services.ml_trainer.conftest import BARS, BTC, CHILDREN, ETH, Build, Feed, later, market, until
-from tidewheel.contracts.errors import FenceLost
+from tidewheel.contracts.errors import FenceLost, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ClaimState, Origin, RunState
 from tidewheel.ledger.open import Ledger
@@ -68,6 +68,18 @@ def test_the_same_model_again_is_the_same_version(
     assert (second.state, second.version) == (RunState.REFUSED, first.version)
     assert store.versions("hmm") == [first.version]
     assert store.current("hmm") == first.version
+
+
+def test_a_run_waits_for_room_on_the_disk(ledger: Ledger, build: Build, feed: Feed, queue: Queue) -> None:
+    """Below the floor nothing is claimed: the run stays queued, and counts no attempt."""
+    feed(market(BARS, 1))
+    run_id = queue()
+
+    with pytest.raises(Unavailable, match="make room"):
+        build(disk_floor_mb=10**9).run(run_id)
+
+    waiting = ledger.runs.get(run_id)
+    assert (waiting.state, waiting.attempts) == (RunState.QUEUED, 0)
 
 
 def test_nothing_to_claim_is_a_skip(ledger: Ledger, build: Build, queue: Queue) -> None:
