@@ -25,6 +25,9 @@ from tests.libs.market.served import served
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import Scope
 
+# The apps run in threads of this process, and may draw from `random` while a request is made up.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the .random. module inside strategies")
+
 CASES = int(os.environ.get("TIDEWHEEL_FUZZ_CASES", "40"))
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance]
 
