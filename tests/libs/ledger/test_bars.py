@@ -179,6 +179,27 @@ def test_gap_between_two_files_is_noted_and_filled_by_a_first_revision(ledger: L
     assert same(ledger.bars.read(KEY), frame)
 
 
+@pytest.mark.parametrize("seed", [1, 2])
+def test_gaps_are_what_is_missing_whatever_comes_in_what_order(ledger: Ledger, lease: Lease, seed: int) -> None:
+    """After each append and seal the unhealed gaps are exactly the bars missing below the watermark."""
+    rng, frame = np.random.default_rng(seed), candles(60)
+    for _ in range(12):
+        low = int(rng.integers(0, 55))
+        some = low + np.flatnonzero(rng.random(min(15, 60 - low)) < 0.7)
+        ledger.bars.append(lease, KEY, frame.take(some), "test")
+        ledger.bars.seal(lease, KEY)
+        stream = ledger.streams.get(KEY)
+        assert stream is not None and stream.watermark is not None
+        known = set(ledger.bars.read(KEY).open_time.tolist())
+        told = [
+            time
+            for gap in ledger.bars.gaps(KEY)
+            if gap.state is not GapState.HEALED
+            for time in range(gap.start, gap.end, M)
+        ]
+        assert sorted(told) == [time for time in range(min(known), stream.watermark, M) if time not in known]
+
+
 def test_backfill_of_older_bars(ledger: Ledger, lease: Lease) -> None:
     """Bars from before the first file become first revisions; the hole up to it is noted, the watermark stays."""
     frame = candles(60)
