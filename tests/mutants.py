@@ -21,7 +21,9 @@ SETTINGS = """
 source_paths = ["src/tidewheel"]
 only_mutate = ["src/tidewheel/kit/auth.py", "src/tidewheel/contracts/keys.py", "src/tidewheel/gates/*.py"]
 also_copy = ["services", "tests", "docs", "src"]
-pytest_add_cli_args_test_selection = ["tests/libs/kit/test_auth.py", "tests/libs/contracts", "tests/libs/gates"]
+pytest_add_cli_args_test_selection = [
+  "tests/libs/kit/test_auth.py", "tests/libs/kit/test_web.py", "tests/libs/contracts", "tests/libs/gates",
+]
 pytest_add_cli_args = ["-p", "no:xdist", "-p", "no:benchmark"]
 
 [tool.pytest.ini_options]

@@ -111,3 +111,73 @@ def test_scoped_routes_without_a_place_for_keys_do_not_start() -> None:
     router.post("/train", dependencies=[Depends(require(Scope.TRAIN))])(lambda: None)
     with pytest.raises(ValueError, match="names no keys"):
         create_app(Service(name="desk", settings=load(Settings, auth_mode="keys"), routers=[router]))
+
+
+def test_an_actor_is_named_after_its_key_and_has_its_scopes() -> None:
+    """What is written beside a promotion is the key's public part, and nothing of its secret."""
+    import asyncio
+
+    keyring = Keyring(key("a", "s1", Scope.TRAIN, Scope.READ))
+    actor = asyncio.run(Doorkeeper(keyring).admit("twk_a_s1"))
+
+    assert (actor.name, actor.scopes) == ("key:a", {Scope.TRAIN, Scope.READ})
+    assert actor.may(Scope.TRAIN) and not actor.may(Scope.ADMIN)
+
+
+def test_a_key_has_at_most_256_characters() -> None:
+    """Longer ones are refused before anything is looked up."""
+    import asyncio
+
+    longest = "s" * (256 - len("twk_a_"))
+    keyring = Keyring(key("a", longest, Scope.READ), key("b", longest + "s", Scope.READ))
+    doorkeeper = Doorkeeper(keyring)
+
+    assert asyncio.run(_admitted(doorkeeper, f"twk_a_{longest}"))
+    assert not asyncio.run(_admitted(doorkeeper, f"twk_b_{longest}s"))
+    assert keyring.asked == 1
+
+
+def test_what_is_remembered_is_bounded_and_never_a_stranger() -> None:
+    """1,024 keys are remembered; unknown ids are asked for each time, so that a new key works at once."""
+    import asyncio
+
+    keyring = Keyring(*(key(f"k{number}", "s", Scope.READ) for number in range(1_025)))
+    doorkeeper = Doorkeeper(keyring, clock=lambda: 0.0)
+
+    async def scenario() -> None:
+        for number in range(1_024):
+            assert await _admitted(doorkeeper, f"twk_k{number}_s")
+        assert await _admitted(doorkeeper, "twk_k0_s")
+        assert keyring.asked == 1_024
+        assert await _admitted(doorkeeper, "twk_k1024_s")  # one too many: all are forgotten
+        assert await _admitted(doorkeeper, "twk_k0_s")
+        assert keyring.asked == 1_026
+        for _ in range(2):
+            assert not await _admitted(doorkeeper, "twk_stranger_s")
+        assert keyring.asked == 1_028
+
+    asyncio.run(scenario())
+
+
+def test_a_key_is_looked_up_again_after_exactly_thirty_seconds() -> None:
+    """The 30 s of a revoked key are the most, not about."""
+    import asyncio
+
+    now = 0.0
+    keyring = Keyring(key("a", "s1", Scope.TRAIN))
+    doorkeeper = Doorkeeper(keyring, clock=lambda: now)
+    asyncio.run(_admitted(doorkeeper, "twk_a_s1"))
+    now = 30.0
+    asyncio.run(_admitted(doorkeeper, "twk_a_s1"))
+
+    assert keyring.asked == 2
+
+
+@pytest.mark.parametrize("sent", ["twk", "twk__s1", "xwk_a_s1", "TWK_a_s1", "_a_s1", "a_s1"])
+def test_the_form_of_a_key_is_told(sent: str) -> None:
+    """A malformed key is told the form that is meant; a wrong one is named by its public part alone."""
+    app = client(Keyring(key("a", "s1", Scope.TRAIN)))
+
+    assert "of the form twk_<id>_<secret>" in app.post("/train", headers=bearer(sent)).json()["detail"]
+    assert "key 'a' is unknown" in app.post("/train", headers=bearer("twk_a_hunter2")).json()["detail"]
+    assert "lacks" in client(Keyring(key("a", "s1"))).post("/train", headers=bearer("twk_a_s1")).json()["detail"]
