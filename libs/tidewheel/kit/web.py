@@ -26,7 +26,7 @@ from tidewheel.kit.problems import Problem, error_response, http_problem, proble
 from tidewheel.kit.service import Service
 
 _PING_SECONDS = 5.0
-_THREADS = 16  #: that carry requests out; the event loop competes with each of them for the interpreter
+_THREADS = 4  #: that carry requests out; the event loop competes with each of them for the interpreter
 _HTTP_DETAILS = {
     404: "no route answers this path; /docs lists them",
     405: "the route does not answer this method; the Allow header lists those that it does",
