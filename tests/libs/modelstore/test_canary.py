@@ -104,7 +104,7 @@ def test_canary_ends_a_child_that_takes_too_long(store: ModelStore) -> None:
 
 def test_canary_keeps_a_greedy_bundle_from_the_machines_memory(tmp_path: Path) -> None:
     """A child over its memory limit ends by MemoryError, and nobody else notices."""
-    greedy = {"model.json": b"[" + b"[]," * 1_500_000 + b"[]]"}
+    greedy = {"model.json": b"[" + b"1.5," * 4_000_000 + b"1.5]"}
 
     result = canary(forged(tmp_path, greedy), memory_bytes=192 * 1024 * 1024)
 
