@@ -203,8 +203,8 @@ class Exchange:
     def _page(self, symbol: str, timeframe: str, since: UtcMillis, limit: int, until: UtcMillis | None) -> Page:
         """One request's worth of bars; `since` is aligned."""
         step = step_millis(timeframe)
-        most = self.most(symbol)
-        limit = min(limit, most)
+        # One bar more than is wanted is asked for: a bar with a later one beside it has closed, whatever a clock says.
+        limit = min(limit, max(1, self.most(symbol) - 1))
         if until is not None:
             limit = min(limit, -(-(until - since) // step))
         window_end = since + limit * step
@@ -214,8 +214,7 @@ class Exchange:
         fresh = window_end + SETTLED > self._server_time or not own_clock
         if own_clock and fresh:
             self.server_time()
-        # One bar more than is wanted: a bar that has a later one beside it has closed, whatever a clock says.
-        shown = self._shown(symbol, timeframe, since, min(limit + 1, most), until)
+        shown = self._shown(symbol, timeframe, since, limit + 1, until)
         settled_end, closed_end = self._settled_end(step), self._server_time - self._server_time % step
         target = closed_end if until is None else min(closed_end, until)
         times = shown.frame.open_time
@@ -235,31 +234,59 @@ class Exchange:
     def _shown(self, symbol: str, timeframe: str, since: UtcMillis, limit: int, until: UtcMillis | None) -> Screened:
         """What the exchange shows from `since` on; asked again, from other boundaries, where it cannot be believed.
 
-        A refused bar, a missing bar and a page without bars that must have closed may be a passing fault. They are
-        believed when a second answer brings nothing more.
+        A refused bar, a missing bar and an answer that ends too early, or is empty, may be a passing fault. They are
+        believed when a second answer, which shows what stands around them, says the same: an answer that ends early
+        may be an old one, made when its last bar was still open and others had not been corrected yet.
+
+        Raises:
+            Unavailable: no two answers end at the same bar with the same values.
         """
         step = step_millis(timeframe)
         shown = self._asked(symbol, timeframe, since, limit)
         for attempt in range(1, ATTEMPTS):
-            here = shown.frame.between(since, until)
-            if len(here):
-                missing = np.flatnonzero(np.diff(here.open_time, prepend=since - step) != step)
-                doubtful = [int(here.open_time[at]) for at in missing[:1]] + [
-                    time for time in shown.refused if time >= since
-                ]
-            else:
-                expected = self._settled_end(step) if until is None else min(self._settled_end(step), until)
-                doubtful = [since] if since < expected else []
+            doubtful = self._doubtful(shown, since, limit, until)
             if not doubtful:
-                break
-            again = self._asked(symbol, timeframe, max(0, since - attempt * OTHER_BOUNDARY * step), limit)
+                return shown
+            earlier = attempt * OTHER_BOUNDARY
+            again = self._asked(
+                symbol, timeframe, max(0, since - earlier * step), min(limit + earlier, self.most(symbol))
+            )
             joined = shown.joined(again)
-            known = len(joined.frame.between(since, until)) == len(here) and joined.refused == shown.refused
+            before, now = (each.frame.between(since, until) for each in (shown, joined))
+            agreed = now.rows() == before.rows() and joined.refused == shown.refused
+            # Bars at both sides of what is doubtful; behind an answer without bars there are none to be shown.
+            around = len(again.frame.between(None, doubtful[0])) and (
+                not len(now) or len(again.frame.between(doubtful[-1], None))
+            )
             shown = joined
-            # An answer proves a hole where it shows what stands around it.
-            if known and len(again.frame.between(None, min(doubtful))):
-                break
+            if agreed and around:
+                return shown
+        if self._ends_early(shown, since, limit, until):
+            raise Unavailable(
+                f"{self.id} ends its candles of {symbol} elsewhere each time it is asked; try again later"
+            )
         return shown
+
+    def _doubtful(self, shown: Screened, since: UtcMillis, limit: int, until: UtcMillis | None) -> list[UtcMillis]:
+        """Open times in what one answer shows from `since` on that need another answer, sorted."""
+        here = shown.frame.between(since, until)
+        if not len(here):
+            return [since] if since < self._expected_end(here.step, until) else []
+        missing = np.flatnonzero(np.diff(here.open_time, prepend=since - here.step) != here.step)
+        doubtful = [int(here.open_time[at]) for at in missing[:1]] + [time for time in shown.refused if time >= since]
+        if self._ends_early(shown, since, limit, until):
+            doubtful.append(int(shown.frame.open_time[-1]))
+        return sorted(doubtful)
+
+    def _ends_early(self, shown: Screened, since: UtcMillis, limit: int, until: UtcMillis | None) -> bool:
+        """Whether the last bar shown must have closed, though nothing beside it says so and there was room for more."""
+        rows = shown.frame.between(since, None)
+        told = len(rows) + sum(time >= since for time in shown.refused)
+        return bool(len(rows) > 0 and told < limit and rows.open_time[-1] < self._expected_end(rows.step, until))
+
+    def _expected_end(self, step: int, until: UtcMillis | None) -> UtcMillis:
+        """Bars that open before this, and before `until`, are there unless the market has a hole."""
+        return self._settled_end(step) if until is None else min(self._settled_end(step), until)
 
     def _asked(self, symbol: str, timeframe: str, since: UtcMillis, limit: int) -> Screened:
         """The bars of one request.

@@ -3,30 +3,32 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
+from typing import Literal
 
 from services.fleet.exchange_sim import sim_app
+from services.fleet.prove.ground import Place
 from services.fleet.prove.programs import served
 from services.fleet.prove.proof import Budget, Tally, Tell
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import Overloaded, Unavailable
-from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import IngestSeal
 from tidewheel.contracts.states import GapState
 from tidewheel.contracts.times import MINUTE, UtcMillis, iso
 from tidewheel.features.frames import CandleFrame
 from tidewheel.kit.settings import load
-from tidewheel.ledger.open import migrate, open_ledger
+from tidewheel.ledger.open import open_ledger
 from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.faults import CORRECTED_WITHIN, Faults, RudeExchange
 from tidewheel.market.sim.scenario import START, Scenario, demo
 
+Kind = Literal["spot", "futures"]
 RUDE = (
     "ban=0.01,limit=0.01,pause=0.1,5xx=0.02,cut=0.05,short=0.1,drop=0.05,repeat=0.05,disorder=0.1,bad=0.1,"
     "skew=90,revise=0.05,hole=0.01,listing=0.02,halt=0.01"
 )
 AHEAD = 3 * 60_000  #: ms past the data's end at which even a clock that is off calls all bars closed
+GROUNDS: tuple[tuple[Kind, str], ...] = (("spot", "sqlite"), ("futures", "postgresql"))
 PATIENCE = 60  #: attempts in a row that an exchange may refuse or fail before this gives up
 
 
@@ -41,18 +43,24 @@ class Told:
 
 
 def prove(budget: Budget, tell: Tell) -> Tally:
-    """A trial is a bar of one synthetic stream, got from an exchange that has every fault at once."""
-    home = budget.ground.folder / f"exchange-{budget.seed}"
-    home.mkdir()
-    told = ingest_rude(
-        market(budget.trials, budget.seed),
-        home,
-        budget.seed,
-        progress=lambda done, of: tell(min(1.0, done / of), f"{done} of {of} bars have passed"),
-    )
-    tally = Tally(trials=told.bars)
-    for violation in told.violations:
-        tally.broken(violation)
+    """A trial is a bar of one synthetic stream, got from an exchange that has every fault at once.
+
+    Half of them are of the spot exchange into SQLite, half of its perpetuals into Postgres.
+    """
+    tally = Tally()
+    bars = budget.trials // len(GROUNDS)
+    for place, (kind, dialect) in enumerate(GROUNDS):
+        ledger = budget.ground.fresh(dialect)
+
+        def progress(done: int, of: int, place: int = place, what: str = f"{kind}, {dialect}") -> None:
+            tell((place + min(1.0, done / of)) / len(GROUNDS), f"{what}: {done} of {of} bars have passed")
+
+        told = ingest_rude(market(bars, budget.seed + place), ledger, budget.seed + place, kind=kind, progress=progress)
+        budget.ground.drop(ledger)
+        tally.trials += told.bars
+        tally.figures.append(f"{kind}, {dialect}: {told.bars} bars, {told.requests} requests")
+        for violation in told.violations:
+            tally.broken(f"{kind}, {dialect}: {violation}")
     return tally
 
 
@@ -65,9 +73,10 @@ def market(bars: int, seed: int = 1) -> Scenario:
 
 def ingest_rude(
     scenario: Scenario,
-    home: Path,
+    ledger: Place,
     seed: int,
     *,
+    kind: Kind = "spot",
     faults: str = RUDE,
     lived: int = 400,
     stride: int = 40,
@@ -77,8 +86,9 @@ def ingest_rude(
 
     Args:
         scenario: one series.
-        home: an empty folder for the ledger.
+        ledger: a fresh one.
         seed: of the faults.
+        kind: which of Binance's exchanges is asked.
         lived: bars at the end that close while they are ingested.
         stride: most of them that close between two ingestions.
         progress: called with the bars of time that have passed, and all of them.
@@ -88,25 +98,24 @@ def ingest_rude(
     count = len(series.frame)
     clock = VirtualClock(first + max(1, count - lived) * step)
     engine = RudeExchange(scenario, Faults.parse(faults), seed, clock)
-    dsn = f"sqlite:///{home}/ledger.sqlite"
-    migrate(dsn, home)
     with served(sim_app(engine)) as url:
         settings = load(
             IngesterSettings,
-            tidewheel_home=home,
-            data_dir=home,
-            ledger_db=dsn,
+            tidewheel_home=ledger.data_dir,
+            data_dir=ledger.data_dir,
+            ledger_db=ledger.dsn,
             exchange_url=url,
+            exchange_type=kind,
             symbols=(series.symbol,),
             start_ts=first,
             redis_url="redis://127.0.0.1:9/0",
             auth_mode="dev",
         )
         service = build(settings)
-        key = StreamKey("binance", series.symbol, series.timeframe)
+        written = f"binance:{series.symbol}:{series.timeframe}"
         try:
             while True:
-                _ingest(lambda: service.tasks[IngestSeal](IngestSeal(stream=str(key))))
+                _ingest(lambda: service.tasks[IngestSeal](IngestSeal(stream=written)))
                 now = clock.now()
                 progress((now - first) // step, count)
                 if now >= scenario.ends[-1] + AHEAD + CORRECTED_WITHIN * step:
@@ -117,21 +126,25 @@ def ingest_rude(
         finally:
             for close in service.close:
                 close()
-    ledger = open_ledger(dsn, home)
+    violations = judged(engine.scenario.series[0].frame, ledger)
+    if engine.requests_while_banned:
+        violations.append(f"{engine.requests_while_banned} requests were sent while banned")
+    return Told(len(engine.scenario.series[0].frame), engine.requests, engine.requests_while_banned, violations)
+
+
+def judged(truth: CandleFrame, place: Place) -> list[str]:
+    """What is wrong with the one stream of a ledger: its bars, and the evidence of its gaps."""
+    ledger = open_ledger(place.dsn, place.data_dir)
     try:
-        stored = ledger.bars.read(key)
-        violations = compared(engine.scenario.series[0].frame, stored)
-        violations += [
+        (stream,) = ledger.streams.all()
+        return compared(truth, ledger.bars.read(stream.key)) + [
             f"the gap of {iso(gap.start)} was confirmed with {len(gap.evidence['requests'])} requests"
-            for gap in ledger.bars.gaps(key)
+            for gap in ledger.bars.gaps(stream.key)
             if gap.state is GapState.CONFIRMED_EMPTY
             and len({request["since"] for request in gap.evidence["requests"]}) < 2
         ]
     finally:
         ledger.close()
-    if engine.requests_while_banned:
-        violations.append(f"{engine.requests_while_banned} requests were sent while banned")
-    return Told(len(engine.scenario.series[0].frame), engine.requests, engine.requests_while_banned, violations)
 
 
 def compared(truth: CandleFrame, stored: CandleFrame) -> list[str]:

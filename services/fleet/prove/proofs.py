@@ -93,7 +93,7 @@ PROOFS = (
         name="exchange",
         promise="R11: what is stored of a rude exchange is its truth, and nobody knocks while banned",
         trials=20_000,
-        quick=1_500,
+        quick=1_200,
         run=exchange.prove,
     ),
     Proof(

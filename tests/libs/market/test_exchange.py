@@ -1,3 +1,4 @@
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ from tidewheel.market.exchange import Exchange
 from tidewheel.market.limiter import Limiter
 from tidewheel.market.open import open_exchange
 from tidewheel.market.sim.clock import VirtualClock
-from tidewheel.market.sim.engine import SimulatedExchange
+from tidewheel.market.sim.engine import Face, SimulatedExchange
 from tidewheel.market.sim.scenario import demo
 
 Kind = Literal["spot", "futures"]
@@ -259,6 +260,44 @@ def test_an_answer_cut_short_is_asked_for_again_and_never_taken_for_a_hole(tmp_p
             exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
 
 
+def klines(engine: SimulatedExchange, start: int) -> str:
+    """What the exchange tells of BTC/USDT from there on, now."""
+    return json.dumps(engine.klines(Face.SPOT, "BTCUSDT", "1m", start))
+
+
+def test_an_answer_that_ends_early_is_asked_for_again(tmp_path: Path) -> None:
+    """An old answer ends in a bar that was open then; half an hour later the clock alone would call it closed."""
+    engine = small(now=START + 10 * MINUTE + 30_000)
+    old = klines(engine, START)
+    engine.clock.move_to(START + 40 * MINUTE)
+    with stammering(engine, [old]) as url:
+        exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
+        assert same(exchange.closed_bars("BTC/USDT", "1m", START, limit=100).frame, candles(40))
+
+
+def test_a_market_that_has_fallen_silent_is_believed_at_the_second_answer(tmp_path: Path) -> None:
+    """Two answers that end with the same bar are its end; its bars are handed out, with one request more."""
+    engine = small(20)
+    engine.clock.move_to(START + 60 * MINUTE)
+    with asked(engine, tmp_path) as exchange:
+        exchange.resolve("BTC/USDT")
+        before = engine.requests
+        page = exchange.closed_bars("BTC/USDT", "1m", START, limit=100)
+
+    assert same(page.frame, candles(20))
+    assert engine.requests - before <= 6  # its time and two answers, for the bars and for what follows them
+
+
+def test_answers_that_end_elsewhere_each_time_are_told(tmp_path: Path) -> None:
+    """Nobody can say what has closed then; nothing is handed out."""
+    engine = small()
+    answers = [json.dumps(json.loads(klines(engine, START))[: 10 - cut]) for cut in range(8)]
+    with stammering(engine, answers) as url:
+        exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
+        with pytest.raises(Unavailable, match="ends its candles of BTC/USDT elsewhere"):
+            exchange.closed_bars("BTC/USDT", "1m", START, limit=100)
+
+
 def test_a_long_hole_is_crossed_in_long_strides(tmp_path: Path) -> None:
     """Some exchanges show nothing beyond the window asked for: once that is sure, the widest window is asked."""
     engine = small()
@@ -266,8 +305,8 @@ def test_a_long_hole_is_crossed_in_long_strides(tmp_path: Path) -> None:
         exchange = open_exchange("binance", url=url, limiter=Limiter(tmp_path))
         page = exchange.closed_bars("BTC/USDT", "1m", START, limit=10)
 
-    assert page.frame.rows() == candles(1_020).rows()[1_010:]
-    assert (page.complete, page.next_since) == (False, START + 1_020 * MINUTE)
+    assert page.frame.rows() == candles(1_019).rows()[1_009:]
+    assert (page.complete, page.next_since) == (False, START + 1_019 * MINUTE)
 
 
 def addresses(part: object) -> Iterator[str]:
