@@ -1,9 +1,12 @@
 """HTTP face of the ingester, port 8001."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from typing import Annotated, Literal
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Response
 from starlette.responses import StreamingResponse
 
@@ -18,7 +21,8 @@ from tidewheel.kit.auth import Actor, require
 from tidewheel.kit.problems import problem
 from tidewheel.ledger.formats import CSV_HEADER, csv_text, parquet_bytes
 
-_PIECE = 2_000  #: bars
+_PIECE = 500  #: bars that are written at once, with every other thread of the process at a halt
+_INGESTING = 4  #: threads; each waits for the exchange, for minutes perhaps
 
 MayRead = Depends(require(Scope.READ))
 MayIngest = Depends(require(Scope.INGEST))
@@ -29,6 +33,9 @@ End = Annotated[str | None, Query(max_length=40, examples=["2026-01-02T00:00Z"])
 def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
     """Routes over streams and their candles."""
     routes = APIRouter(tags=["candles"])
+    # Threads of their own, so that short requests do not wait behind long ones. One reads bars and one writes them
+    # down: two would be no faster, and whoever answers the others would wait for each of them in turn.
+    ingesting, reading, writing = CapacityLimiter(_INGESTING), CapacityLimiter(1), CapacityLimiter(1)
 
     @routes.post(
         "/ingest_once",
@@ -41,7 +48,7 @@ def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
             503: problem("exchange_unavailable", "The exchange cannot be reached."),
         },
     )
-    def ingest_once(
+    async def ingest_once(
         until: Annotated[
             str | None,
             Query(max_length=40, description="`now`, epoch ms or ISO-8601: go on, chunk after chunk, up to there."),
@@ -51,9 +58,9 @@ def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
 
         A stream that failed carries `error`; when all failed, the answer is a problem with the reports as `streams`.
         """
-        if until == "now":
-            return ingester.ingest_once(to_the_end=True)
-        return ingester.ingest_once(_time(until))
+        to_the_end = until == "now"
+        ingest = partial(ingester.ingest_once, None if to_the_end else _time(until), to_the_end=to_the_end)
+        return await run_sync(ingest, limiter=ingesting)
 
     @routes.post(
         "/backfill",
@@ -101,7 +108,7 @@ def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
             404: problem("not_found", "The ledger has no such stream."),
         },
     )
-    def candles(
+    async def candles(
         stream: Annotated[str, Query(max_length=200, examples=["binance:BTC/USDT:1m"])],
         start: Start = None,
         end: End = None,
@@ -110,20 +117,28 @@ def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
     ) -> Response:
         """Bars with `start <= open_time < end`, each in its newest revision; as the ledger knew them at `as_of`."""
         key = StreamKey.parse(stream)
-        frame = ingester.candles(key, _time(start), _time(end), _time(as_of))
+        wanted = (_time(start), _time(end), _time(as_of))
+        frame = await run_sync(ingester.candles, key, *wanted, limiter=reading)
         if format == "json":
-            return StreamingResponse(_json(key, frame), media_type="application/json")
+            return StreamingResponse(_in_turn(_json(key, frame), writing), media_type="application/json")
         file = f"{key.exchange}-{path_part(key.symbol)}-{key.timeframe}.{format}"
         named = {"Content-Disposition": f'attachment; filename="{file}"'}
         if format == "csv":
-            return StreamingResponse(_csv(frame), media_type="text/csv", headers=named)
-        return Response(parquet_bytes(frame), media_type="application/vnd.apache.parquet", headers=named)
+            return StreamingResponse(_in_turn(_csv(frame), writing), media_type="text/csv", headers=named)
+        packed = await run_sync(parquet_bytes, frame, limiter=writing)
+        return Response(packed, media_type="application/vnd.apache.parquet", headers=named)
 
     return routes
 
 
 def _time(text: str | None) -> UtcMillis | None:
     return None if text is None else parse_time(text)
+
+
+async def _in_turn(pieces: Iterator[str], writing: CapacityLimiter) -> AsyncIterator[str]:
+    """The pieces, each written when it is this answer's turn."""
+    while piece := await run_sync(next, pieces, "", limiter=writing):
+        yield piece
 
 
 def _pieces(frame: CandleFrame) -> Iterator[CandleFrame]:

@@ -1,8 +1,11 @@
 """HTTP face of the trainer, port 8003."""
 
+from functools import partial
 from typing import Annotated
 
 import httpx
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import JSONResponse
@@ -20,6 +23,7 @@ MayTrain = Annotated[Actor, Depends(require(Scope.TRAIN))]
 MayPromote = Annotated[Actor, Depends(require(Scope.PROMOTE))]
 Reason = Annotated[str | None, Query(max_length=500, description="Why; it is kept with the promotion.")]
 
+_FORWARDING = 8  #: threads; each waits for the predictor
 _FORWARDED = (b"authorization", b"content-type", b"accept", b"x-request-id")
 _RETURNED = ("content-type", "x-model-version", "www-authenticate", "retry-after")
 
@@ -97,6 +101,7 @@ def router(runs: Runs, promotions: Promotions, wait_seconds: float) -> APIRouter
 def predict_router(predictor: httpx.Client) -> APIRouter:
     """`POST /predict`, forwarded for engines that know one address of the ML service; the key travels along."""
     routes = APIRouter()
+    waiting = CapacityLimiter(_FORWARDING)
 
     @routes.post(
         "/predict",
@@ -120,7 +125,8 @@ def predict_router(predictor: httpx.Client) -> APIRouter:
         body = await request.body()
         headers = [(name, value) for name, value in request.headers.raw if name in _FORWARDED]
         try:
-            answer = await run_in_threadpool(predictor.post, "/predict", content=body, headers=headers)
+            ask = partial(predictor.post, "/predict", content=body, headers=headers)
+            answer = await run_sync(ask, limiter=waiting)
         except httpx.TransportError as error:
             raise Unavailable(
                 f"the predictor at {predictor.base_url} does not answer ({type(error).__name__}); start the role "

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
 from fastapi.routing import APIRoute
@@ -26,6 +28,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 def router(predictor: Predictor, live: LiveRegime) -> APIRouter:
     """`POST /predict` and `GET /model`."""
+    # One after the other: two threads would be no faster, and whoever answers the others would wait for both.
+    filtering = CapacityLimiter(1)
 
     class ModelRoute(APIRoute):
         """Takes ONE model reference per request, so that header and body name the same version even during a flip."""
@@ -44,13 +48,14 @@ def router(predictor: Predictor, live: LiveRegime) -> APIRouter:
     routes = APIRouter(route_class=ModelRoute, dependencies=[Depends(require(KeyScope.READ))], tags=["regimes"])
 
     @routes.post("/predict", response_model=RegimeAnswer, responses=_REFUSALS)
-    def predict(request: Request, body: PredictRequest) -> Response:
+    async def predict(request: Request, body: PredictRequest) -> Response:
         """The regime at the last point: filtered, looking back only.
 
         Send log returns, bars or the name of a stream. Every answer names the model's version, also in the header
         X-Model-Version.
         """
-        return Json(predictor.predict(body, _serving(request)).model_dump())
+        answer = await run_sync(predictor.predict, body, _serving(request), limiter=filtering)
+        return Json(answer.model_dump())
 
     @routes.get("/model", response_model=ModelAnswer)
     def model(request: Request) -> Response:

@@ -3,9 +3,9 @@
 import asyncio
 import json
 import math
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -65,7 +65,7 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         sent = headers.get("x-request-id", "")
-        request_id = sent if _REQUEST_ID.fullmatch(sent) else uuid.uuid4().hex
+        request_id = sent if _REQUEST_ID.fullmatch(sent) else f"{random.getrandbits(128):032x}"
         structlog.contextvars.clear_contextvars()
         structlog.contextvars.bind_contextvars(request_id=request_id)
         scope.setdefault("state", {})["request_id"] = request_id

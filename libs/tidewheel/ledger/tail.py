@@ -1,5 +1,6 @@
 """The open tail: bars that wait for a seal, as rows of `candles`. Below the watermark the rows are only a cache."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,8 @@ from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.recorded import COLUMNS, Recorded
 from tidewheel.ledger.tables import candles
+
+_PIECE = 1_000  #: rows that become columns at once, with every other thread of the process at a halt
 
 
 def waiting(stream_id: int, low: UtcMillis | None, high: UtcMillis | None = None) -> ColumnElement[bool]:
@@ -27,13 +30,15 @@ def read_tail(
 ) -> tuple[Recorded, str]:
     """The bars there, every revision, and who fetched them."""
     query = select(candles).where(waiting(stream_id, low, high)).order_by(candles.c.revision, candles.c.open_time)
-    rows = connection.execute(query).all()
-    table = (
-        dict(zip(candles.c.keys(), zip(*rows, strict=True), strict=True))
-        if rows
-        else dict.fromkeys(candles.c.keys(), ())
-    )
+    parts, sources = [Recorded.concat([], step)], set[str]()
+    for rows in connection.execute(query).partitions(_PIECE):
+        table = dict(zip(candles.c.keys(), zip(*rows, strict=True), strict=True))
+        parts.append(_recorded(table, step))
+        sources.update(table["source"])
+    return Recorded.concat(parts, step), ",".join(sorted(sources))
 
+
+def _recorded(table: Mapping[str, Sequence[Any]], step: int) -> Recorded:
     def column(name: str, dtype: Any) -> Any:
         return np.array(table[name], dtype=dtype)
 
@@ -44,7 +49,7 @@ def read_tail(
         revision=column("revision", np.int16),
         **{name: column(name, np.float64) for name in COLUMNS},
     )
-    return Recorded(frame, column("recorded_at", np.int64)), ",".join(sorted(set(table["source"])))
+    return Recorded(frame, column("recorded_at", np.int64))
 
 
 def insert_tail(connection: Connection, stream_id: int, bars: Recorded, source: str) -> None:

@@ -1,7 +1,7 @@
 """A real worker process of the tests: `python -m tests.libs.kit.working URL POOL FOLDER`.
 
-It answers IngestSeal and TrainRun by writing into FOLDER; stream "bad:X/Y:1m" fails, run 99 runs until it is told
-to stop.
+It answers IngestSeal and TrainRun by writing into FOLDER, and does nothing for IngestBackfill; stream "bad:X/Y:1m"
+fails, run 99 runs until it is told to stop.
 """
 
 import os
@@ -10,10 +10,10 @@ import threading
 from pathlib import Path
 
 from tidewheel.contracts.errors import BadInput
-from tidewheel.contracts.messages import IngestSeal, Queue, TrainRun
+from tidewheel.contracts.messages import IngestBackfill, IngestSeal, Queue, TrainRun
 from tidewheel.kit import logs
 from tidewheel.kit.celery import run_worker
-from tidewheel.kit.service import Service
+from tidewheel.kit.service import Service, Tasks
 from tidewheel.kit.settings import Settings, load
 
 
@@ -33,7 +33,8 @@ def build(settings: Settings, folder: Path) -> Service:
             (folder / "run-99-ended").write_text("told" if told.is_set() else "not told")
 
     (folder / f"built-{os.getpid()}").write_text("")
-    return Service(name="worker", settings=settings, tasks={IngestSeal: seal, TrainRun: train}, on_shutdown=[told.set])
+    tasks: Tasks = {IngestSeal: seal, TrainRun: train, IngestBackfill: lambda _: None}
+    return Service(name="worker", settings=settings, tasks=tasks, on_shutdown=[told.set])
 
 
 if __name__ == "__main__":
