@@ -16,7 +16,9 @@ class RunMetadata(Answer):
     claimed_files: int = Field(description="Sealed files that the run claimed; 0 on an empty ledger.")
     new_bars: int = Field(description="Bars in them.")
     window_bars: int = Field(description="Bars that the run saw, of all streams together.")
-    reason: str | None = Field(description="Why the run was skipped, refused, failed or cancelled: one sentence.")
+    reason: str | None = Field(
+        description="Why the run was skipped, refused, failed or cancelled, and which streams it left aside."
+    )
 
 
 class RunView(Answer):

@@ -83,10 +83,11 @@ class RunLease:
         """Record what the run trains on."""
         self._guarded(claimed_files=claimed_files, new_bars=new_bars, window_bars=window_bars)
 
-    def publish(self, version: NewVersion, verdict: Verdict) -> Run:
+    def publish(self, version: NewVersion, verdict: Verdict, *, remark: str | None = None) -> Run:
         """Version, verdict, consumption, promotion where the verdict passed, and the end of the run: all or nothing.
 
-        After a lost answer, call it again: the run that it finished is returned.
+        The run's reason is the verdict's refusal and the `remark`, where there are such. After a lost answer, call it
+        again: the run that it finished is returned.
 
         Raises:
             FenceLost: another worker took the run over, or it was finished otherwise.
@@ -102,7 +103,8 @@ class RunLease:
                 claims.consume(self._db, connection, self.run.id)
                 if verdict.passed:
                     self._promote(connection, stored)
-                self._end(connection, state, _refusal(verdict), version.version)
+                reason = "; ".join(filter(None, [_refusal(verdict), remark])) or None
+                self._end(connection, state, reason, version.version)
             run = read_run(connection, self.run.id)
         self.run = run
         return run

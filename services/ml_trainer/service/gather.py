@@ -1,13 +1,15 @@
 """Which bars a run trains on, and which it is judged on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+from tidewheel.contracts.errors import BadFit
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
-from tidewheel.features.returns import WINDOW
+from tidewheel.features.returns import WINDOW, robust_scale, segment_returns
+from tidewheel.gates.splits import Split, split
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import SealedFile
 
@@ -18,6 +20,7 @@ class Window:
 
     files: tuple[SealedFile, ...]  #: what the run claimed, by id
     bars: Mapping[StreamKey, CandleFrame]  #: what the run sees; no stream is empty
+    aside: Mapping[str, str] = field(default_factory=dict)  #: streams that it does not see, and why
 
     @property
     def new_bars(self) -> int:
@@ -54,7 +57,8 @@ class Window:
     def lineage(self) -> dict[str, Any]:
         """What a version says of the data that it came from."""
         files = [file.id for file in self.files]
-        return {"files": files, "new_bars": self.new_bars, "bars": self.total, "ranges": self.ranges()}
+        aside = {"left_aside": dict(self.aside)} if self.aside else {}
+        return {"files": files, "new_bars": self.new_bars, "bars": self.total, "ranges": self.ranges(), **aside}
 
 
 def strict_window(ledger: Ledger, files: Sequence[SealedFile]) -> Window:
@@ -78,6 +82,36 @@ def sliding_window(ledger: Ledger, files: Sequence[SealedFile], timeframe: str, 
     }
     start = max(ends.values(), default=0) - days * DAY
     return _window(files, {key: ledger.bars.read(key, start, end) for key, end in ends.items() if end > start})
+
+
+def usable(window: Window, known: Collection[str]) -> tuple[Window, Split | None]:
+    """The window without the streams that would fail the fit of all others, and its two parts; None without bars.
+
+    Where every stream is such a one nothing is left aside: the fit itself says why it fails.
+
+    Args:
+        known: streams whose scale the model has already.
+    """
+    while window.total:
+        parts = split({str(key): frame for key, frame in window.bars.items()})
+        unfit = _unfit(parts, known)
+        if not unfit or len(unfit) == len(parts.train):
+            return window, parts
+        bars = {key: frame for key, frame in window.bars.items() if str(key) not in unfit}
+        window = replace(window, bars=bars, aside={**window.aside, **unfit})
+    return window, None
+
+
+def _unfit(parts: Split, known: Collection[str]) -> dict[str, str]:
+    """Streams whose training bars give no scale, and why."""
+    unfit: dict[str, str] = {}
+    for stream, frames in parts.train.items():
+        try:
+            if stream not in known:
+                robust_scale(stream, segment_returns(frames))
+        except BadFit as why:
+            unfit[stream] = f"{why.code}: {why.detail}"
+    return unfit
 
 
 def _window(files: Sequence[SealedFile], bars: Mapping[StreamKey, CandleFrame]) -> Window:

@@ -2,13 +2,13 @@
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 from services.ml_trainer.service.challenger import Challenger, Champion
 from services.ml_trainer.service.cleanup import delete_processed
 from services.ml_trainer.service.fitting import FitChild, FitFailed
-from services.ml_trainer.service.gather import Window, sliding_window, strict_window
+from services.ml_trainer.service.gather import Window, sliding_window, strict_window, usable
 from services.ml_trainer.service.job import FitJob
 from services.ml_trainer.service.projection import Projection
 from services.ml_trainer.service.watch import Ending, RunEnded, Watch
@@ -17,7 +17,7 @@ from tidewheel.contracts.errors import FenceLost, NotEnoughData, TidewheelError,
 from tidewheel.contracts.states import Origin, RunState
 from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.gate import Gate
-from tidewheel.gates.splits import Split, split
+from tidewheel.gates.splits import Split
 from tidewheel.kit.logs import logger
 from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger
@@ -102,19 +102,21 @@ class Trainer:
             return lease.finish(RunState.FAILED, str(error))
 
     def _train(self, lease: RunLease, watch: Watch) -> Run:
-        window, parts = self._claim(lease)
+        champion = self._champion(lease.run.family)
+        # A strict fit keeps the champion's scales, so the streams that it knows need not move for theirs.
+        known = champion.model.scales if champion and self._settings.exactly_once else ()
+        window, parts = self._claim(lease, known)
         if not window.files:
             return lease.finish(RunState.SKIPPED, "no_new_data: no sealed file waits for this consumer; ingest first")
         if parts is None or parts.train_bars < self._settings.min_train_bars:
-            return lease.finish(RunState.SKIPPED, self._too_few(parts.train_bars if parts else 0) + _broken_up(window))
-        champion = self._champion(lease.run.family)
+            return lease.finish(RunState.SKIPPED, self._too_few(window, parts))
         try:
             payload = self._fit(lease, watch, parts, champion)
         except FitFailed as failed:
             if failed.crashed:
                 return lease.give_back(counted=True, reason=failed.detail)
             if failed.detail.startswith(NotEnoughData.code):
-                return lease.finish(RunState.SKIPPED, failed.detail + _broken_up(window))
+                return lease.finish(RunState.SKIPPED, failed.detail + _unused(window))
             return lease.finish(RunState.FAILED, failed.detail)
         challenger = Challenger(
             model=RegimeModel.from_payload(payload),
@@ -132,7 +134,7 @@ class Trainer:
             delete_processed(self._ledger, self._settings.data_dir, window.files)
         return run
 
-    def _claim(self, lease: RunLease) -> tuple[Window, Split | None]:
+    def _claim(self, lease: RunLease, known: Collection[str]) -> tuple[Window, Split | None]:
         """Take the consumer's unclaimed files of its timeframe, and gather and split the bars that they stand for.
 
         Of files that failed together a claim gives some only, so too few bars are a reason to ask for more.
@@ -143,8 +145,7 @@ class Trainer:
                 len(files),
                 lease.claim_files(timeframe=self._settings.timeframe, strict=self._settings.exactly_once),
             )
-            window = self._window(files)
-            parts = split({str(key): frame for key, frame in window.bars.items()}) if window.total else None
+            window, parts = usable(self._window(files), known)
             enough = parts is not None and parts.train_bars >= self._settings.min_train_bars
             if enough or len(files) == before:
                 lease.counts(len(window.files), window.new_bars, window.total)
@@ -156,11 +157,11 @@ class Trainer:
             return strict_window(self._ledger, files)
         return sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
 
-    def _too_few(self, bars: int) -> str:
-        needed = self._settings.min_train_bars
+    def _too_few(self, window: Window, parts: Split | None) -> str:
+        bars, needed = parts.train_bars if parts else 0, self._settings.min_train_bars
         return (
             f"{NotEnoughData.code}: {bars} training bars after a fifth is held out, MIN_TRAIN_BARS={needed}: "
-            f"{needed - bars} more are needed"
+            f"{needed - bars} more are needed{_unused(window)}"
         )
 
     def _champion(self, family: str) -> Champion | None:
@@ -191,7 +192,7 @@ class Trainer:
             verdict = self._gate.judge(challenger.candidate(staged))
             watch.check()
             with self._store.publishing(staged):
-                run = lease.publish(challenger.new_version(staged), verdict)
+                run = lease.publish(challenger.new_version(staged), verdict, remark=_left_aside(challenger.window))
         finally:
             self._store.discard(staged)
         _log.info("run_published", run_id=run.id, version=run.version, state=run.state)
@@ -201,7 +202,13 @@ class Trainer:
         return frozenset(stream.origin for stream in self._ledger.streams.all() if stream.key in window.bars)
 
 
-def _broken_up(window: Window) -> str:
-    """How much of the window its gaps leave unusable, where they do: bars alone do not explain a skip then."""
-    short = window.short_segments
-    return f"; {short} of {len(window.segments)} unbroken runs of bars are too short to use" if short else ""
+def _unused(window: Window) -> str:
+    """What of the window was of no use, where something was: its bars alone do not explain a skip then."""
+    short, aside = window.short_segments, _left_aside(window)
+    broken = f"; {short} of {len(window.segments)} unbroken runs of bars are too short to use" if short else ""
+    return broken + (f"; {aside}" if aside else "")
+
+
+def _left_aside(window: Window) -> str | None:
+    """Which streams the run did without, in words; None where it took them all."""
+    return f"left aside: {'; '.join(window.aside.values())}" if window.aside else None

@@ -303,6 +303,27 @@ def test_a_constant_market_fails_with_its_reason(ledger: Ledger, build: Build, f
     assert (run.reason or "").startswith("constant_market: ")
 
 
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize("still", ["constant", "one bar"])
+def test_a_stream_that_cannot_be_fitted_is_left_aside(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str, strict: bool, still: str
+) -> None:
+    """It is named in the run and in the version; the good stream is trained, and no file of it counts as failed."""
+    frame = market(BARS, 1)
+    rows = [(time, 5.0, 5.0, 5.0, 5.0, 1.0) for time in frame.open_time.tolist()]
+    good = feed(frame)
+    feed(type(frame).from_rows(frame.step, rows if still == "constant" else rows[:1]), ETH)
+
+    run = build(canned, exactly_once=strict).run(queue())
+
+    assert run is not None and run.state is RunState.PROMOTED
+    assert (run.reason or "").startswith(f"left aside: constant_market: {ETH} is a constant market")
+    (version,) = ledger.versions.all("hmm")
+    assert list(version.lineage["left_aside"]) == [str(ETH)]
+    assert list(version.lineage["ranges"]) == [str(good.key)]
+    assert claims(ledger) == {ClaimState.PROCESSED: 2}
+
+
 def test_synthetic_bars_are_never_promoted_beside_real_ones(
     ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
 ) -> None:
