@@ -130,3 +130,31 @@ def test_a_consumer_is_a_plain_word(consumer: str) -> None:
     """TRAIN_CONSUMER names a family's folder; the whole of it must fit the form, not a part."""
     with pytest.raises(BadSetting, match="TRAIN_CONSUMER"):
         load(TrainerSettings, train_consumer=consumer)
+
+
+def test_a_stream_is_written_and_read_alike() -> None:
+    """`exchange:symbol:timeframe`; a symbol may hold colons, has up to 80 characters, and is printable."""
+    key = StreamKey.parse("binance:BTC/USDT:USDT:1m")
+    assert (key.exchange, key.symbol, key.timeframe) == ("binance", "BTC/USDT:USDT", "1m")
+    assert str(key) == "binance:BTC/USDT:USDT:1m" and key.step == 60_000
+    assert StreamKey("binance", "x" * 80, "1m").symbol == "x" * 80
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("binance", "not of the form exchange:symbol:timeframe"),
+        ("binance:1m", "not of the form exchange:symbol:timeframe"),
+        ("Binance:A/B:1m", "exchange 'Binance' is not a ccxt exchange id"),
+        (":A/B:1m", "exchange '' is not a ccxt exchange id"),
+        (f"binance:{'x' * 81}:1m", "longer than 80"),
+        ("binance:A\x00B:1m", "not printable"),
+        ("binance:A/B:1x", "timeframe '1x'"),
+    ],
+)
+def test_what_is_no_stream_is_told_why(text: str, says: str) -> None:
+    """The refusal names the part and its value."""
+    with pytest.raises(BadInput, match=re.escape(says)):
+        StreamKey.parse(text)
+    with pytest.raises(BadInput, match="is empty"):
+        StreamKey("binance", "", "1m")
