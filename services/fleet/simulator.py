@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import httpx
-
 from tidewheel.contracts.errors import Unavailable
 
 
@@ -26,6 +24,8 @@ def turn_clock(url: str, **move: float) -> dict[str, Any]:
 
 
 def _ask(method: str, url: str, body: dict[str, float] | None = None) -> dict[str, Any]:
+    import httpx  # which most commands that import this module never need
+
     try:
         with httpx.Client(trust_env=False, timeout=10) as client:
             answer = client.request(method, f"{url}/_sim/clock", json=body)

@@ -14,12 +14,13 @@ from services.fleet.processes import same_process
 from services.fleet.supervisor import read_state
 from tidewheel.contracts.errors import SchemaMismatch, Unavailable
 from tidewheel.contracts.messages import Queue
-from tidewheel.contracts.states import ClaimState, Origin, RunState
+from tidewheel.contracts.states import ClaimState, Origin, PromotionAction, RunState
 from tidewheel.contracts.times import DAY, MINUTE, UtcMillis, iso
 from tidewheel.kit.bus import Bus
 from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger, open_ledger
 from tidewheel.ledger.records import Failure, Run, Stream
+from tidewheel.modelstore.store import ModelStore
 
 RUNS = 5
 QUEUE_MOST = 100  #: hints that wait while the fleet keeps up; more mean that no worker takes them
@@ -108,6 +109,7 @@ def _ledger(settings: KeeperSettings, warnings: list[str]) -> dict[str, Any]:
             **_keeper(ledger, warnings),
             **_streams(ledger, now, warnings),
             **_training(ledger, settings.train_consumer, now, warnings),
+            **_links(ledger, settings, warnings),
         }
     finally:
         ledger.close()
@@ -203,6 +205,21 @@ def _training(ledger: Ledger, family: str, now: UtcMillis, warnings: list[str]) 
         "challenger": None if challenger is None else {"version": challenger.version, "run": challenger.run_id},
         "replicas": replicas,
     }
+
+
+def _links(ledger: Ledger, settings: KeeperSettings, warnings: list[str]) -> dict[str, Any]:
+    """Whether a person's hand is on `current`: adopted already, or in the way of the next promotion."""
+    family = settings.train_consumer
+    newest, fault = ledger.versions.last_promotion(family), ModelStore(settings.models_dir).link_fault(family)
+    by_hand = newest is not None and newest.action is PromotionAction.ADOPT
+    if newest is not None and by_hand:
+        warnings.append(
+            f"`current` of {family} was repointed by hand to {newest.version} at {iso(newest.created_at)[:16]}, and is "
+            "served until the next promotion: `tidewheel promote` it to say that it is meant, or promote another"
+        )
+    if fault is not None:
+        warnings.append(fault)
+    return {"set_by_hand": by_hand}
 
 
 def _run(run: Run) -> dict[str, Any]:

@@ -37,7 +37,12 @@ class TrainerSettings(Settings):
         False, description="true: the CSV of a file is deleted once every consumer has processed it."
     )
     restarts: int = Field(
-        5, validation_alias="TIDEWHEEL_TRAIN_RESTARTS", ge=1, le=50, description="Fits of which the best is kept."
+        5,
+        validation_alias="TIDEWHEEL_TRAIN_RESTARTS",
+        ge=3,
+        le=50,
+        description="Fits from different starts, of which the best is kept. With one or two, the seed decides which "
+        "regimes are found on some markets (labels agreed on 42 % of bars); with five they agreed.",
     )
     max_iter: int = Field(
         200, validation_alias="TIDEWHEEL_TRAIN_MAX_ITER", ge=5, le=10_000, description="EM iterations a fit may take."

@@ -68,7 +68,7 @@ def loop(
         url = stack.enter_context(served(sim_app(exchange)))
         symbols = tuple(each.symbol for each in scenario.series)
         asked = {"exchange_url": url, "symbols": symbols, "timeframe": timeframe, "start_ts": scenario.start}
-        learning = {"timeframe": timeframe, "exactly_once": exactly_once, "restarts": 2}
+        learning = {"timeframe": timeframe, "exactly_once": exactly_once, "restarts": 3}
 
         def settings(kind: type[Any], **own: Any) -> Any:
             found: Settings = load(kind, **shared, **own)

@@ -41,6 +41,11 @@ class Step(Protocol):
         """Name by which a refusal is known, such as `champion`."""
         ...
 
+    @property
+    def min_blocks(self) -> int:
+        """Blocks of scored hold-out below which it refuses whatever the model; see `scores.scored_blocks`."""
+        ...
+
     def __call__(self, candidate: Candidate) -> StepResult:
         """Judge; a refusal is a result, never an exception."""
         ...
@@ -51,6 +56,11 @@ class Gate:
 
     def __init__(self, steps: Sequence[Step]) -> None:
         self.steps = tuple(steps)
+
+    @property
+    def min_blocks(self) -> int:
+        """Blocks of scored hold-out without which no candidate can pass: a fit on less is in vain."""
+        return max((step.min_blocks for step in self.steps), default=0)
 
     def judge(self, candidate: Candidate) -> Verdict:
         """The results of the steps that ran."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tidewheel.features.frames import CandleFrame, Floats
-from tidewheel.features.returns import segment_returns
+from tidewheel.features.returns import WINDOW, segment_returns
 from tidewheel.models.base import Model
 
 BLOCK = 60  #: bars
@@ -36,6 +36,12 @@ def scores(model: Model, holdout: Mapping[str, Sequence[CandleFrame]]) -> Runs:
         for stream, frames in sorted(holdout.items())
     }
     return {stream: [run for run in runs if len(run)] for stream, runs in found.items()}
+
+
+def scored_blocks(holdout: Mapping[str, Sequence[CandleFrame]]) -> int:
+    """How many blocks `block_bootstrap` will cut the scores of `holdout` into, counted without a model."""
+    lengths = [len(run) - WINDOW for frames in holdout.values() for frame in frames for run in frame.segments()]
+    return sum(-(-scored // BLOCK) for scored in lengths if scored > 0)
 
 
 def differences(challenger: Runs, champion: Runs) -> Runs:

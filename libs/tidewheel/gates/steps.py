@@ -7,13 +7,12 @@ from tidewheel.contracts.verdicts import StepResult
 from tidewheel.gates.gate import Candidate
 from tidewheel.gates.scores import block_bootstrap, differences, mean_score, scores
 
-MIN_BLOCKS = 20  #: a bootstrap over fewer blocks promises more than it knows
-
 
 class SchemaStep:
     """The files read back as the very model that was fitted, on the features that serving computes."""
 
     name: ClassVar[str] = "schema"
+    min_blocks: ClassVar[int] = 0
 
     def __init__(self, feature_signature: str) -> None:
         """`feature_signature`: of the features that this program serves."""
@@ -42,6 +41,7 @@ class EnoughDataStep:
     """The training slice holds MIN_TRAIN_BARS."""
 
     name: ClassVar[str] = "enough_data"
+    min_blocks: ClassVar[int] = 0
 
     def __call__(self, candidate: Candidate) -> StepResult:
         bars, needed = candidate.train_bars, candidate.min_train_bars
@@ -65,6 +65,7 @@ class ChampionStep:
     """
 
     name: ClassVar[str] = "champion"
+    min_blocks: ClassVar[int] = 20  #: a bootstrap over fewer blocks promises more than it knows
 
     def __call__(self, candidate: Candidate) -> StepResult:
         opponent = candidate.champion or candidate.baseline
@@ -74,9 +75,9 @@ class ChampionStep:
         bars = sum(len(run) for runs in paired.values() for run in runs)
         numbers: dict[str, Any] = {"opponent": opponent_name, "n": bars}
         found = block_bootstrap(paired, candidate.seed) if bars else None
-        if found is None or found.blocks < MIN_BLOCKS:
+        if found is None or found.blocks < self.min_blocks:
             blocks = found.blocks if found else 0
-            reason = f"the hold-out has {bars} scored bars in {blocks} blocks; {MIN_BLOCKS} blocks are needed"
+            reason = f"the hold-out has {bars} scored bars in {blocks} blocks; {self.min_blocks} blocks are needed"
             return StepResult(step=self.name, passed=False, reason=reason, numbers={**numbers, "blocks": blocks})
         numbers |= {
             "mean_difference": found.mean,

@@ -135,6 +135,16 @@ def consume(db: Database, connection: Connection, run_id: int) -> None:
     connection.execute(update(claims).where(_held_by(run_id)).values(state=ClaimState.PROCESSED, changed_at=db.clock()))
 
 
+def on_trial(connection: Connection, run_id: int) -> bool:
+    """Whether the run holds files that have failed together."""
+    return any(attempts > SUSPECT for attempts in _held_attempts(connection, run_id))
+
+
+def acquit(connection: Connection, run_id: int) -> None:
+    """Strike the failed attempts of the run's files from their record: a fit on them ended well."""
+    connection.execute(update(claims).where(_held_by(run_id)).values(attempts=1))  # the present one, not yet over
+
+
 def give_back(db: Database, connection: Connection, run_id: int, *, counted: bool) -> None:
     """Free the run's files. A counted attempt stays on their record, and too many make poison.
 

@@ -29,6 +29,7 @@ class RunLease:
         self._db = db
         self.run = run  #: as last read or written here
         self.lease = lease
+        self.on_trial = False  #: among the claimed files are some that failed together: does a fit on them end well?
 
     def __enter__(self) -> Self:
         return self
@@ -67,6 +68,7 @@ class RunLease:
                 strict=strict,
             )
             self._write(connection, claimed_files=len(held))
+            self.on_trial = claims.on_trial(connection, self.run.id)
             return held
 
     def renew(self, ttl_ms: int) -> bool:
@@ -109,10 +111,10 @@ class RunLease:
         self.run = run
         return run
 
-    def finish(self, state: RunState, reason: str) -> Run:
+    def finish(self, state: RunState, reason: str, *, acquitted: bool = False) -> Run:
         """End the run without a version; its files are free again, after a failure with one more attempt on record.
 
-        Safe to call again after a lost answer.
+        `acquitted`: a fit on them did not fail, so they are suspects no longer. Safe to call again after a lost answer.
 
         Raises:
             BadInput: `state` is not skipped, failed or cancelled.
@@ -121,6 +123,8 @@ class RunLease:
             raise BadInput(f"a run cannot finish as {state}: {', '.join(_WITHOUT_VERSION)}, or publish")
         with self._db.write() as connection:
             if self._open_or_settled_as(connection, state, None):
+                if acquitted:
+                    claims.acquit(connection, self.run.id)
                 claims.give_back(self._db, connection, self.run.id, counted=state is RunState.FAILED)
                 self._end(connection, state, reason, None)
             run = read_run(connection, self.run.id)

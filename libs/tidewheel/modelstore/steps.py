@@ -12,6 +12,7 @@ class Digest:
     """Every byte of the staged bundle has its digest, and they are the bytes that the other steps judge."""
 
     name = "digest"
+    min_blocks = 0
 
     def __call__(self, candidate: Candidate) -> StepResult:
         """Refuse a damaged, foreign or exchanged bundle."""
@@ -41,6 +42,7 @@ class Canary:
     """A child process with limits loads the staged bundle and answers with it."""
 
     name = CANARY
+    min_blocks = 0
 
     def __init__(self, timeout: float = TIMEOUT_SECONDS) -> None:
         self._timeout = timeout  #: seconds

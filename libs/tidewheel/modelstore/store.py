@@ -187,6 +187,23 @@ class ModelStore:
             return None
         return self._linked(link, family_dir)
 
+    def link_fault(self, family: str) -> str | None:
+        """Why `current` of the family (of `hmm`: <models>/current too) is no link to one of its versions, if so."""
+        root = self.models_dir / _CURRENT
+        try:
+            self.current(family)
+            if family == ROOT_FAMILY:
+                self.root_repointed()
+                if root.exists() and not self.rooted():
+                    return _no_link(root)
+        except BadBundle as odd:
+            return odd.detail
+        return None
+
+    def rooted(self) -> bool:
+        """Whether <models>/current is a link, wherever it leads."""
+        return (self.models_dir / _CURRENT).is_symlink()
+
     def open(self, family: str, version: str | None = None) -> OpenBundle:
         """Read a version, verified; None: the current one, resolved once.
 
@@ -329,7 +346,7 @@ class ModelStore:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            raise BadBundle(f"{link} is not a symbolic link; remove it, the keeper puts it back") from None
+            raise BadBundle(_no_link(link)) from None
         if target.parent != family_dir.absolute() or not VERSION.fullmatch(target.name):
             raise BadBundle(f"{link} points at {target}, which is not a version in {family_dir}")
         return target.name
@@ -375,6 +392,10 @@ def _is_old(path: Path) -> bool:
         return time.time() - path.lstat().st_mtime > _SWEEP_AGE
     except FileNotFoundError:
         return False
+
+
+def _no_link(path: Path) -> str:
+    return f"{path} is not a symbolic link; remove it, the keeper puts it back"
 
 
 def _target(link: Path) -> Path:

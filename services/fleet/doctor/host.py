@@ -6,22 +6,22 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from pathlib import Path
 
 from services.fleet.doctor.check import Line, Patient, fail, ok, warn
 from services.fleet.processes import same_process
-from tidewheel.contracts.errors import BadSetting
+from tidewheel.contracts.errors import BadSetting, Unavailable
 from tidewheel.contracts.roles import PORTS
 from tidewheel.disk import fsync_directory, unused_name, write_durably
+from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.serve import listen
 
 _LOCK = Path(__file__).parents[3] / "requirements.lock"
 _FILES_LEAST, _FILES_GOOD = 256, 1_024  #: open files of one process
-_DISK_FAIL, _DISK_WARN = 200 * 2**20, 2 * 2**30  #: free bytes
 _SHOWN = 4
-_MIB, _GIB = 2**20, 2**30
+_GIB = 2**30
 
 
 def python(_: Patient) -> Iterator[Line]:
@@ -90,16 +90,25 @@ def disk(patient: Patient) -> Iterator[Line]:
             continue
         finally:
             probe.unlink(missing_ok=True)
-        free = shutil.disk_usage(here).free
-        told = f"{folder}: {free / _GIB:.1f} GiB free, written and synced"
+        room = DiskRoom(settings.disk_floor_mb, folder)
+        told = f"{folder}: {shutil.disk_usage(here).free / _GIB:.1f} GiB free, written and synced"
         remedy = "make room, or move TIDEWHEEL_HOME; RETENTION_DAYS drops old CSV files"
-        if free < _DISK_FAIL:
-            yield fail(name, f"{folder}: {free // _MIB} MiB free", remedy)
-        elif free < _DISK_WARN:
-            yield warn(name, told, remedy)
+        if (stops := _short(room.require)) is not None:
+            yield fail(name, stops, remedy)
+        elif (low := _short(room.ping)) is not None:
+            yield warn(name, low, remedy)
         else:
             yield ok(name, told if here == folder else f"{told} (the folder will be made)")
     yield from _one_filesystem(settings.models_dir)
+
+
+def _short(ask: Callable[[], None]) -> str | None:
+    """What a question about room says; None where there is enough."""
+    try:
+        ask()
+    except Unavailable as low:
+        return low.detail
+    return None
 
 
 def _one_filesystem(models: Path) -> Iterator[Line]:

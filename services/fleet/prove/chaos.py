@@ -15,7 +15,7 @@ from typing import TypeVar
 from services.fleet.prove.crew import BROKER, FLEET, KEEPER, LEASE_SECONDS, POSTGRES, TRAINERS, Crew
 from services.fleet.prove.ground import DIALECTS, Place
 from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.prove.stages import CONSUMER, disk_faults, part, seal, training_faults
+from services.fleet.prove.stages import CONSUMER, JUDGED_BARS, disk_faults, part, seal, training_faults
 from tidewheel.contracts.errors import LeaseTaken, Unavailable
 from tidewheel.contracts.states import ClaimState
 from tidewheel.ledger.open import Ledger, migrate, open_ledger
@@ -96,7 +96,7 @@ class _Storm:
     def trial(self, kind: str) -> list[str]:
         """One more file, one run, one blow; what went wrong until the run's end."""
         self._crew.mend()
-        frame = part(self._parts, self._seed)
+        frame = part(self._parts, self._seed, JUDGED_BARS)
         self._insist(lambda: seal(self.ledger, frame, "chaos"))
         self._parts += 1
         run = self._insist(self._order)

@@ -122,7 +122,7 @@ class Crew:
             "TRAIN_CONSUMER": CONSUMER,
             "EXACTLY_ONCE": "true",
             "MIN_TRAIN_BARS": "100",
-            "TIDEWHEEL_TRAIN_RESTARTS": "1",
+            "TIDEWHEEL_TRAIN_RESTARTS": "3",
             "TIDEWHEEL_TRAIN_LEASE_SECONDS": str(LEASE_SECONDS),
             "INGEST_CRON": "off",
             "RETRAIN_CRON": "off",

@@ -138,8 +138,11 @@ class World:
                 self.promoted.append(version)
         return state.value
 
-    def finish(self, right: Right, state: RunState) -> str:
+    def finish(self, right: Right, state: RunState, acquitted: bool = False) -> str:
         if self._settles(right, state, None):
+            for each in self.claims.values():
+                if acquitted and self._holds(right.run_id, each):
+                    each.attempts = 1  # the present one, which is not counted
             self._free(right.run_id, counted=state is RunState.FAILED)
         return state.value
 

@@ -17,7 +17,8 @@ from tidewheel.market.sim.scenario import START
 
 KEY = StreamKey("binance", "BTC/USDT", "1m")
 CONSUMER = "hmm"
-PART_BARS = 960  #: bars of a file
+PART_BARS = 960  #: bars of a file, enough for a fit
+JUDGED_BARS = 6_000  #: bars of a file that the gate can give a verdict on, alone
 
 
 def settings_at(place: Place, **chosen: object) -> TrainerSettings:
@@ -31,20 +32,20 @@ def settings_at(place: Place, **chosen: object) -> TrainerSettings:
         auth_mode="dev",
         exactly_once=True,
         min_train_bars=100,
-        restarts=1,
+        restarts=3,
         **chosen,
     )
 
 
-def part(number: int, seed: int) -> CandleFrame:
-    """The `number`-th run of bars of a market whose volatility changes."""
+def part(number: int, seed: int, bars: int = PART_BARS) -> CandleFrame:
+    """The `number`-th run of so many bars of a market whose volatility changes."""
     draw = np.random.default_rng([seed, number])
-    returns = np.repeat([8e-4, 2e-3, 4e-4], PART_BARS // 3) * draw.standard_normal(PART_BARS)
+    returns = np.repeat([8e-4, 2e-3, 4e-4], bars // 3) * draw.standard_normal(bars)
     close = 100.0 * np.exp(np.cumsum(returns))
     opened = np.concatenate([[100.0], close[:-1]])
-    times = START + (number * PART_BARS + np.arange(PART_BARS)) * MINUTE
+    times = START + (number * bars + np.arange(bars)) * MINUTE
     prices = [opened, np.maximum(opened, close), np.minimum(opened, close), close]
-    return CandleFrame.from_rows(MINUTE, np.column_stack([times, *prices, np.ones(PART_BARS)]))
+    return CandleFrame.from_rows(MINUTE, np.column_stack([times, *prices, np.ones(bars)]))
 
 
 def seal(ledger: Ledger, frame: CandleFrame, owner: str) -> None:

@@ -138,10 +138,11 @@ class _Stage:
 
     def finish(self, held: _Held) -> tuple[str, str, str]:
         state = self.dice.choice((RunState.SKIPPED, RunState.FAILED, RunState.CANCELLED))
+        acquitted = state is RunState.SKIPPED and self.dice.random() < 0.3
         return self.twice(
-            held, f"finish {state}",
-            lambda: str(held.lease.finish(state, "drawn").state),
-            lambda: self.world.finish(held.right, state),
+            held, f"finish {state}{', acquitted' if acquitted else ''}",
+            lambda: str(held.lease.finish(state, "drawn", acquitted=acquitted).state),
+            lambda: self.world.finish(held.right, state, acquitted),
         )  # fmt: skip
 
     def give_back(self, held: _Held) -> tuple[str, str, str]:

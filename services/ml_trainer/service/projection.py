@@ -64,7 +64,8 @@ class Projection:
         except BadBundle as odd:
             _log.error("current_is_odd", family=family, detail=odd.detail)
             return False
-        return current == promotion.version and root is None and self._recorded(family, promotion)
+        linked = root is None and (family != ROOT_FAMILY or self._store.rooted())
+        return current == promotion.version and linked and self._recorded(family, promotion)
 
     def _recorded(self, family: str, promotion: Promotion) -> bool:
         try:

@@ -16,6 +16,7 @@ from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.errors import FenceLost, NotEnoughData, TidewheelError, Unavailable
 from tidewheel.contracts.states import Origin, RunState
 from tidewheel.features.frames import CandleFrame
+from tidewheel.gates.enough import Enough
 from tidewheel.gates.gate import Gate
 from tidewheel.gates.splits import Split
 from tidewheel.kit.logs import logger
@@ -105,19 +106,21 @@ class Trainer:
         champion = self._champion(lease.run.family)
         # A strict fit keeps the champion's scales, so the streams that it knows need not move for theirs.
         known = champion.model.scales if champion and self._settings.exactly_once else ()
-        window, parts = self._claim(lease, known)
+        window, parts, enough = self._claim(lease, known)
         if not window.files:
             return lease.finish(RunState.SKIPPED, "no_new_data: no sealed file waits for this consumer; ingest first")
-        if parts is None or parts.train_bars < self._settings.min_train_bars:
-            return lease.finish(RunState.SKIPPED, self._too_few(window, parts))
+        if parts is None or not self._may_fit(lease, enough):
+            return lease.finish(RunState.SKIPPED, self._too_few(enough) + _unused(window))
         try:
             payload = self._fit(lease, watch, parts, champion)
         except FitFailed as failed:
             if failed.crashed:
                 return lease.give_back(counted=True, reason=failed.detail)
             if failed.detail.startswith(NotEnoughData.code):
-                return lease.finish(RunState.SKIPPED, failed.detail + _unused(window))
+                return lease.finish(RunState.SKIPPED, failed.detail + _unused(window), acquitted=True)
             return lease.finish(RunState.FAILED, failed.detail)
+        if not enough.to_judge:
+            return lease.finish(RunState.SKIPPED, self._too_few(enough) + _unused(window), acquitted=True)
         challenger = Challenger(
             model=RegimeModel.from_payload(payload),
             payload=payload,
@@ -134,7 +137,7 @@ class Trainer:
             delete_processed(self._ledger, self._settings.data_dir, window.files)
         return run
 
-    def _claim(self, lease: RunLease, known: Collection[str]) -> tuple[Window, Split | None]:
+    def _claim(self, lease: RunLease, known: Collection[str]) -> tuple[Window, Split | None, Enough]:
         """Take the consumer's unclaimed files of its timeframe, and gather and split the bars that they stand for.
 
         Of files that failed together a claim gives some only, so too few bars are a reason to ask for more.
@@ -146,10 +149,23 @@ class Trainer:
                 lease.claim_files(timeframe=self._settings.timeframe, strict=self._settings.exactly_once),
             )
             window, parts = usable(self._window(files), known)
-            enough = parts is not None and parts.train_bars >= self._settings.min_train_bars
-            if enough or len(files) == before:
+            enough = Enough.of(
+                parts,
+                bars=window.total,
+                streams=len(window.bars),
+                min_train_bars=self._settings.min_train_bars,
+                min_blocks=self._gate.min_blocks,
+            )
+            if self._may_fit(lease, enough) or len(files) == before:
                 lease.counts(len(window.files), window.new_bars, window.total)
-                return window, parts
+                return window, parts, enough
+
+    def _may_fit(self, lease: RunLease, enough: Enough) -> bool:
+        """Bars that no verdict can be given on wait for more, lest they be consumed in vain.
+
+        Files on trial are fitted all the same, in as small a company as can be: the question is who kills the fit.
+        """
+        return enough.to_fit and (enough.to_judge or lease.on_trial)
 
     def _window(self, files: list[SealedFile]) -> Window:
         settings = self._settings
@@ -157,12 +173,14 @@ class Trainer:
             return strict_window(self._ledger, files)
         return sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
 
-    def _too_few(self, window: Window, parts: Split | None) -> str:
-        bars, needed = parts.train_bars if parts else 0, self._settings.min_train_bars
-        return (
-            f"{NotEnoughData.code}: {bars} training bars after a fifth is held out, MIN_TRAIN_BARS={needed}: "
-            f"{needed - bars} more are needed{_unused(window)}"
-        )
+    def _too_few(self, enough: Enough) -> str:
+        has, full = "the files that wait have", ""
+        if not self._settings.exactly_once:
+            has, full = (
+                "the window has",
+                f"; where TRAIN_WINDOW_DAYS={self._settings.train_window_days} is full, raise it",
+            )
+        return f"{NotEnoughData.code}: {has} {enough}; the files wait for more{full}"
 
     def _champion(self, family: str) -> Champion | None:
         version = self._ledger.versions.champion(family)

@@ -8,9 +8,11 @@ import pytest
 from tests.libs.gates.candidates import GATE, SIGNATURE, candidate
 from tests.libs.models.worlds import MINUTE, START, candles, market
 from tidewheel.contracts.errors import NotEnoughData
+from tidewheel.features.frames import Ints
 from tidewheel.features.returns import WINDOW
-from tidewheel.gates.gate import Candidate
-from tidewheel.gates.scores import block_bootstrap, differences, scores
+from tidewheel.gates.enough import Enough
+from tidewheel.gates.gate import Candidate, Gate
+from tidewheel.gates.scores import block_bootstrap, differences, scored_blocks, scores
 from tidewheel.gates.splits import split
 from tidewheel.gates.steps import ChampionStep, EnoughDataStep
 from tidewheel.models.regime import RegimeModel
@@ -146,3 +148,32 @@ def test_differences_pair_bar_by_bar(good: tuple[RegimeModel, Candidate]) -> Non
     paired = differences(ours, theirs)
     assert np.array_equal(paired[STREAM][0], ours[STREAM][0] - theirs[STREAM][0])
     assert [len(run) for run in paired[STREAM]] == [470]
+
+
+@pytest.mark.parametrize("kept", [np.r_[0:1_000], np.r_[0:31, 40:70, 80:111, 200:290, 300:391, 400:1_000], np.r_[0:20]])
+def test_blocks_are_counted_before_the_fit(good: tuple[RegimeModel, Candidate], kept: Ints) -> None:
+    """Whatever the holes, the count without a model is the number of blocks that the bootstrap cuts."""
+    holdout = {STREAM: [market(1_000, 6).take(kept)], "test:B/USDT:1m": market(200, 7).segments()}
+    paired = differences(scores(good[0], holdout), scores(good[1].baseline, holdout))
+    assert scored_blocks(holdout) == block_bootstrap(paired, 0).blocks
+
+
+@pytest.mark.parametrize("streams", [1, 3])
+@pytest.mark.parametrize(("min_train_bars", "min_blocks"), [(500, 20), (9_000, 20), (500, 0)])
+def test_enough_tells_how_many_bars_are_needed(streams: int, min_train_bars: int, min_blocks: int) -> None:
+    """A window of as many bars is enough, and one that is a little shorter is not."""
+
+    def of(length: int) -> Enough:
+        window = {f"test:{at}/USDT:1m": market(length, at) for at in range(streams)}
+        return Enough.of(
+            split(window), bars=length * streams, streams=streams, min_train_bars=min_train_bars, min_blocks=min_blocks
+        )
+
+    needed = of(100).needed_bars // streams
+    assert of(needed).to_fit and of(needed).to_judge
+    assert not (of(needed - 5).to_fit and of(needed - 5).to_judge)
+
+
+def test_the_gate_needs_what_its_steps_need() -> None:
+    """The champion step asks for 20 blocks, so the gate does; a gate without it asks for none."""
+    assert (GATE.min_blocks, Gate([EnoughDataStep()]).min_blocks, Gate([]).min_blocks) == (20, 0, 0)

@@ -62,6 +62,26 @@ def test_a_run_that_needs_more_bars_asks_again(ledger: Ledger) -> None:
     assert [file.id for file in lease.claim_files()] == [*files, *newcomer]
 
 
+def test_a_fit_that_ended_well_acquits(ledger: Ledger) -> None:
+    """Files on trial whose fit did not fail, though nothing could be published, are suspects no longer; the other half
+    stays under suspicion. A run of files that never failed together is no trial."""
+    files = seal(ledger, range(8))
+    for number in range(3):
+        consume(ledger, set(files), number)
+    lease = started(ledger)
+    assert not lease.on_trial
+    assert [file.id for file in lease.claim_files()] == files[:4]
+    assert lease.on_trial
+
+    lease.finish(RunState.SKIPPED, "not_enough_data", acquitted=True)
+
+    assert [each.attempts for each in ledger.claims.consumption("hmm")] == [0] * 4 + [3] * 4
+    assert consume(ledger, set(files), 4) == files[4:6]
+    lease = started(ledger)
+    assert [file.id for file in lease.claim_files()] == files[:4]
+    assert not lease.on_trial
+
+
 def test_files_that_can_only_be_trained_together_are_parked_in_the_end(ledger: Ledger) -> None:
     """Held in company, a file is poison only at the last attempt: the trainer may have no smaller group to try."""
     files = seal(ledger, range(2))

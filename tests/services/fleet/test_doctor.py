@@ -181,6 +181,16 @@ def test_disk_and_model(tmp_path: Path) -> None:
     assert damaged.state is State.FAIL and "rollback" in damaged.remedy
 
 
+def test_room_is_held_against_the_floor(tmp_path: Path) -> None:
+    """Below TIDEWHEEL_DISK_FLOOR_MB a failure, below three times as much a warning, with the setting's name."""
+    free = shutil.disk_usage(tmp_path).free // 2**20
+    found = {floor: looked(host.disk, patient(tmp_path, disk_floor_mb=floor)) for floor in (0, free // 2, 2 * free)}
+
+    assert [{line.state for line in lines} for lines in found.values()] == [{State.OK}, {State.WARN}, {State.FAIL}]
+    assert f"below {free // 2} MiB ingestion and training stop" in found[free // 2][0].told
+    assert "TIDEWHEEL_DISK_FLOOR_MB" in found[2 * free][0].told
+
+
 def test_settings_keys_and_ports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A misspelt variable, an .env that others may read, half a key and a taken port: each with its remedy."""
     monkeypatch.setenv("TIDEWHEEL_KEEP_REFUSE", "3")

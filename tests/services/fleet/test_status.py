@@ -13,6 +13,7 @@ from services.fleet.keeper.settings import KeeperSettings
 from services.fleet.ports import free_ports
 from services.fleet.status import status
 from services.fleet.status_screen import screen
+from tests.libs.ledger.rows import published
 from tests.libs.market.sim.made import candles
 from tidewheel.contracts.keys import FAMILY, StreamKey
 from tidewheel.contracts.states import Origin
@@ -186,3 +187,23 @@ def test_a_disk_below_its_floor_is_said(home_ledger: Ledger, tmp_path: Path) -> 
     told = status(settings(tmp_path).model_copy(update=floor))
 
     assert any(f"free on the disk of {tmp_path / 'ml'}" in each and "tidewheel gc" in each for each in told["warnings"])
+
+
+def test_a_hand_on_current_is_said(home_ledger: Ledger, tmp_path: Path) -> None:
+    """A link that was moved by hand and adopted, until somebody promotes; a folder in the link's place."""
+    first, _ = published(home_ledger, 1), published(home_ledger, 2)
+    home_ledger.versions.adopt(FAMILY, first)
+    adopted = status(settings(tmp_path))
+    home_ledger.versions.promote(FAMILY, first, "me", "it is meant")
+    meant = status(settings(tmp_path))
+    told = []
+    for folder in (tmp_path / "models/current", tmp_path / "models/hmm/current"):
+        folder.mkdir(parents=True)
+        told.append(status(settings(tmp_path))["warnings"])
+    home_ledger.close()
+
+    assert adopted["set_by_hand"] and not meant["set_by_hand"]
+    assert any(f"repointed by hand to {first}" in each for each in adopted["warnings"])
+    assert not any("by hand" in each for each in meant["warnings"])
+    for warnings, place in zip(told, ("models/current", "models/hmm/current"), strict=True):
+        assert f"{tmp_path / place} is not a symbolic link; remove it, the keeper puts it back" in warnings

@@ -47,8 +47,8 @@ def feed(ledger: Ledger) -> Feed:
 
 @pytest.fixture
 def settings(tmp_path: Path, ledger_dsn: str, data_dir: Path) -> TrainerSettings:
-    """Small and quick; strict as by default."""
-    return load(
+    """Small and quick, with one EM start where a user must have three; strict as by default."""
+    usual = load(
         TrainerSettings,
         tidewheel_home=tmp_path,
         data_dir=data_dir,
@@ -56,10 +56,10 @@ def settings(tmp_path: Path, ledger_dsn: str, data_dir: Path) -> TrainerSettings
         ledger_db=ledger_dsn,
         auth_mode="dev",
         min_train_bars=500,
-        restarts=1,
         lease_seconds=3.0,
         instance="trainer-under-test",
     )
+    return usual.model_copy(update={"restarts": 1})
 
 
 @pytest.fixture

@@ -35,7 +35,7 @@ def worker(settings: TrainerSettings, redis_url: str, child: str = CHILD_MODULE)
         "LEDGER_DB": settings.ledger_db,
         "REDIS_URL": redis_url,
         "MIN_TRAIN_BARS": "500",
-        "TIDEWHEEL_TRAIN_RESTARTS": "1",
+        "TIDEWHEEL_TRAIN_RESTARTS": "3",
         "TIDEWHEEL_TRAIN_LEASE_SECONDS": "6",
     }
     environment.pop("TIDEWHEEL_INSTANCE", None)
@@ -83,7 +83,7 @@ def test_candles_become_the_served_version(
 
     assert answer.status_code == 200
     assert answer.json()["status"] == "promoted", answer.json()
-    assert answer.json()["progress"]["restarts"] == 1
+    assert answer.json()["progress"]["restarts"] == 3
     assert store.current("hmm") == answer.json()["version"]
 
 

@@ -97,6 +97,20 @@ def test_a_root_link_set_by_hand_is_adopted(
     assert root.resolve().name == old
 
 
+def test_a_root_link_that_was_removed_is_put_back(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish
+) -> None:
+    """Whoever finds a folder in its place is told to remove it, for the keeper makes the link again."""
+    version = publish()
+    projection.reconcile("hmm")
+    (store.models_dir / "current").unlink()
+
+    projection.reconcile("hmm")
+
+    assert (store.models_dir / "current").resolve().name == version
+    assert len(ledger.versions.promotions("hmm")) == 1
+
+
 @pytest.mark.parametrize("target", ["../elsewhere", "v2026-01-01-00000000", "REFUSED", "DAMAGED"])
 def test_any_other_link_is_put_back(
     ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish, target: str
