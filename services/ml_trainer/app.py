@@ -61,11 +61,5 @@ def build_worker(settings: TrainerSettings) -> Service:
 def standard_gate(settings: TrainerSettings) -> Gate:
     """The steps of promotion, in order; the first refusal ends it."""
     return Gate(
-        [
-            SchemaStep(regime_signature(settings.timeframe)),
-            Digest(),
-            EnoughDataStep(),
-            Canary(),
-            ChampionStep(),
-        ]
+        [SchemaStep(regime_signature(settings.timeframe)), Digest(), EnoughDataStep(), Canary(), ChampionStep()]
     )
