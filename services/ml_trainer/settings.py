@@ -29,7 +29,11 @@ class TrainerSettings(Settings):
     )
     train_window_days: int = Field(30, ge=1, le=3_650, description="Days of bars that a sliding retrain sees.")
     train_seed: int = Field(42, ge=0, lt=2**32, description="Seed of every retrain; the same bars give the same bytes.")
-    min_train_bars: int = Field(1_000, ge=100, description="A run with fewer training bars is skipped.")
+    min_train_bars: int = Field(
+        1_000,
+        ge=100,
+        description="A run with fewer training bars is skipped, as is one whose hold-out is too short for a verdict.",
+    )
     train_wait_seconds: float = Field(
         60.0, ge=0, le=600, description="How long POST /train waits for the run before it answers 202."
     )
