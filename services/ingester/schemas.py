@@ -118,7 +118,10 @@ class BackfillView(Answer):
     end: UtcMillis = Field(description="Bars that open before it are wanted.")
     cursor: UtcMillis = Field(description="Next open time to ask for; everything before it is stored.")
     progress: float = Field(description="0 to 1, in time.")
-    state: BackfillState
+    state: BackfillState = Field(
+        description="What a failed or cancelled one has not fetched stays an open gap that ingestion leaves alone, "
+        "until the same is ordered again."
+    )
     fetched: int = Field(description="Closed bars that the exchange gave, known ones included.")
     reason: str | None = Field(description="Why it failed, was cancelled, or had to wait last.")
     created_at: UtcMillis

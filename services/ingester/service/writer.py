@@ -171,12 +171,18 @@ class StreamWriter:
         return self._ledger.bars.seal(self._held.lease, self._key)
 
     def _gaps_of_ours(self) -> list[Gap]:
-        """The stream's gaps without those that a backfill is about to reach."""
-        running = [each for each in self._ledger.backfills.of(self._key) if each.state is BackfillState.RUNNING]
+        """The stream's gaps without those that a backfill has left: one that stopped keeps them till ordered again.
+
+        Filled from here, 20 gaps and a page at a time, they would take days and make a thousand files.
+        """
+        backfills = self._ledger.backfills.of(self._key)
+        done = [each for each in backfills if each.state is BackfillState.DONE]
+        unfinished = [each for each in backfills if each.state is not BackfillState.DONE]
         return [
             gap
             for gap in self._ledger.bars.gaps(self._key)
-            if not any(each.cursor < gap.end and gap.start < each.end for each in running)
+            if any(each.start <= gap.start and gap.end <= each.end for each in done)
+            or not any(each.cursor < gap.end and gap.start < each.end for each in unfinished)
         ]
 
     def stream(self) -> Stream:

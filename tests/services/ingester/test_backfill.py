@@ -248,3 +248,38 @@ def test_a_ban_is_waited_out_and_a_cancelled_one_goes_on_when_ordered_again(
         order(client)
         assert work(client, ledger) >= 1
     assert ledger.backfills.get(1).state is BackfillState.DONE
+
+
+def test_the_gap_of_a_stopped_backfill_is_its_own(
+    ledger: Ledger, ledger_dsn: str, data_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ingestion leaves it alone, though it looks into others; ordered again the backfill fills it."""
+    monkeypatch.setattr(backfilling, "SLICE_SECONDS", 0.0)
+    engine = simulator(missing=(LIVE_FROM + 50,), now=LIVE_FROM + 100)
+    live = {"symbols": ("BTC/USDT",), "start_ts": START + LIVE_FROM * MINUTE, "batch_limit": 100}
+
+    def unhealed() -> list[tuple[int, int, GapState]]:
+        return [
+            ((gap.start - START) // MINUTE, (gap.end - START) // MINUTE, gap.state)
+            for gap in ledger.bars.gaps(BTC)
+            if gap.state is not GapState.HEALED
+        ]
+
+    with role(engine, ledger_dsn, data_dir, **live) as client:
+        client.post("/ingest_once", params={"until": "now"})
+        order(client)
+        client.app.state.service.tasks[IngestBackfill](IngestBackfill(backfill_id=1))
+        stopped = client.post("/backfill/1/cancel").json()
+        for _ in range(3):
+            engine.clock.move_to(engine.clock.now() + MINUTE)
+            client.post("/ingest_once", params={"until": "now"})
+        left = unhealed()
+        again = order(client).json()["backfills"][0]
+        work(client, ledger)
+
+    confirmed = (LIVE_FROM + 50, LIVE_FROM + 51, GapState.CONFIRMED_EMPTY)
+    assert (stopped["state"], stopped["cursor"]) == ("cancelled", START + 100 * MINUTE)
+    assert left == [(100, LIVE_FROM, GapState.OPEN), confirmed]
+    assert (again["backfill_id"], again["cursor"]) == (1, stopped["cursor"])
+    assert unhealed() == [confirmed]
+    assert ledger.backfills.get(1).state is BackfillState.DONE
