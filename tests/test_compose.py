@@ -6,9 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import click
 import pytest
 import yaml
 
+from services.fleet.cli import cli
 from tidewheel.contracts.roles import PORTS, Role
 
 ROOT = Path(__file__).parents[1]
@@ -89,6 +91,18 @@ def test_research_runs_beside_production() -> None:
 
     assert published.pop("edge") == ["${BIND:-127.0.0.1}:9000:8000"]
     assert all(ports == [] for ports in published.values())
+
+
+def test_the_backfill_is_a_one_shot_into_the_research_volume() -> None:
+    """It starts only when asked for, on the ledger of research, and what it runs is a command of ours that ends."""
+    service = composed("compose.backtest.yml")["services"]["backfill"]
+
+    assert service["profiles"] == ["backfill"] and service["restart"] == "no"
+    assert service["volumes"] == ["research:/research"]
+    assert service["environment"]["TIDEWHEEL_LEDGER_PURPOSE"] == "research"
+    assert service["depends_on"] == {"migrate": {"condition": "service_completed_successfully"}}
+    (command,) = service["command"]
+    assert command in cli.list_commands(click.Context(cli))
 
 
 def test_every_variable_of_the_example_is_documented() -> None:

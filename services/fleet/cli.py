@@ -40,6 +40,7 @@ _PLACES = {
     "demo": (f"{_HERE}.fleet:demo", "Run the whole loop once on a simulated exchange, and tell what happened."),
     "up": (f"{_HERE}.fleet:up", "Start the fleet on this machine; Ctrl-C stops it."),
     "status": (f"{_HERE}.fleet:status", "Show on one screen how the fleet stands."),
+    "backfill": (f"{_HERE}.backfill:backfill", "Fetch history of streams in one go, and wait until it is stored."),
     "import": (f"{_HERE}.imports:import_files", "Store candles of CSV, parquet or feather files."),
     "doctor": (f"{_HERE}.doctor:doctor", "Check machine, settings, ledger, broker and exchange, with remedies."),
     "serve": (f"{_HERE}.serve:serve", "Run one role in the foreground."),

@@ -1,5 +1,7 @@
 """Where the ingester's parts meet: the API (role ingester) and the tasks (role worker)."""
 
+from typing import TYPE_CHECKING
+
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.keys import StreamKey
@@ -9,7 +11,11 @@ from tidewheel.kit.bus import Bus
 from tidewheel.kit.logs import logger
 from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.service import Service
-from tidewheel.ledger.open import open_ledger
+from tidewheel.ledger.open import Ledger, open_ledger
+
+if TYPE_CHECKING:
+    from services.ingester.service.backfilling import Backfilling
+    from services.ingester.service.writer import Writers
 
 
 def build(settings: IngesterSettings) -> Service:
@@ -22,8 +28,38 @@ def build(settings: IngesterSettings) -> Service:
     from services.ingester.api import router
     from services.ingester.service.backfilling import Backfilling
     from services.ingester.service.ingester import Ingester
-    from services.ingester.service.writer import Writers
     from services.ingester.tasks import tasks
+
+    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    bus = Bus(settings.redis_url)
+    writers = _writers(settings, ledger)
+    ingester = Ingester(ledger, writers, settings, tell=lambda stream, watermark: hint(bus, stream, watermark))
+    backfilling = Backfilling(ledger, writers, settings)
+    return Service(
+        name=settings.role,
+        settings=settings,
+        routers=[router(ingester, backfilling)],
+        tasks=tasks(ingester, backfilling),
+        pings=[ledger.ping],
+        spare=[bus.ping, DiskRoom(settings.disk_floor_mb, settings.data_dir).ping],
+        keys=ledger.keys,
+        close=[ledger.close, bus.close],
+    )
+
+
+def backfilling(settings: IngesterSettings, ledger: Ledger) -> "Backfilling":
+    """Backfills alone, for a command: no broker is asked.
+
+    Raises:
+        BadInput: ccxt does not know the exchange.
+    """
+    from services.ingester.service.backfilling import Backfilling
+
+    return Backfilling(ledger, _writers(settings, ledger), settings)
+
+
+def _writers(settings: IngesterSettings, ledger: Ledger) -> "Writers":
+    from services.ingester.service.writer import Writers
     from tidewheel.market.limiter import Limiter
     from tidewheel.market.open import open_exchange
 
@@ -37,21 +73,7 @@ def build(settings: IngesterSettings) -> Service:
         sleep_ms=settings.sleep_ms,
         limiter=Limiter(settings.data_dir / "limits"),
     )
-    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
-    bus = Bus(settings.redis_url)
-    writers = Writers(ledger, exchange, settings)
-    ingester = Ingester(ledger, writers, settings, tell=lambda stream, watermark: hint(bus, stream, watermark))
-    backfilling = Backfilling(ledger, writers, settings)
-    return Service(
-        name=settings.role,
-        settings=settings,
-        routers=[router(ingester, backfilling)],
-        tasks=tasks(ingester, backfilling),
-        pings=[ledger.ping],
-        spare=[bus.ping, DiskRoom(settings.disk_floor_mb, settings.data_dir).ping],
-        keys=ledger.keys,
-        close=[ledger.close, bus.close],
-    )
+    return Writers(ledger, exchange, settings)
 
 
 def hint(bus: Bus, stream: StreamKey, watermark: UtcMillis | None) -> None:

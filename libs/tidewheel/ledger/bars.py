@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, func, select, update
 
-from tidewheel.contracts.errors import BadCandles, Conflict, FenceLost
+from tidewheel.contracts.errors import BadCandles, BadInput, Conflict, FenceLost
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import GapState
-from tidewheel.contracts.times import UtcMillis
+from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.features.frames import CandleFrame, Ints
 from tidewheel.ledger.archive import Archive, Stored
 from tidewheel.ledger.engine import Database
@@ -71,11 +71,13 @@ class Bars:
         low, high = int(frame.open_time[0]), int(frame.open_time[-1]) + key.step
         with self._db.write() as connection:
             self._guard(connection, lease, key, row.watermark)
+            # Told again: writing the files took a while, in which readers were answered without these bars.
+            now = self._db.now(connection)
             tail, _ = read_tail(connection, key.step, row.id, max(low, cut), high)
             new, revised = changes(fresh, tail.newest())
             insert_tail(connection, row.id, Recorded.at(new, now), source)
             for bars, paths in late.files:
-                insert_file(connection, row.id, bars, paths, source, now)
+                insert_file(connection, row.id, bars.recorded(now), paths, source, now)
             insert_gaps(connection, row.id, key.step, late.older, now)
             for gap, inside in late.gaps:
                 narrow_gap(connection, row.id, gap, inside, now)
@@ -133,12 +135,15 @@ class Bars:
             as_of: only what this ledger had been told by then (ledger's clock); the same answer for ever.
 
         Raises:
+            BadInput: `as_of` lies in the ledger's future, of which nobody can say yet what will be known.
             NotFound: the stream was never registered, or a file of it is missing.
             BadCandles: a file of it is damaged.
         """
         with self._db.read() as connection:
             # Watermark first: bars sealed meanwhile then come twice, from the tail and from a file, and never not.
             row = stream_row(connection, key)
+            if as_of is not None and as_of > (now := self._db.now(connection)):
+                raise BadInput(f"as_of {iso(as_of)} has not come yet: by the ledger's clock it is {iso(now)}")
             query = select(files).where(files.c.stream_id == row.id).order_by(files.c.start_time, files.c.revision)
             if start is not None:
                 query = query.where(files.c.end_time > start)

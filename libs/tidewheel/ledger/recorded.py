@@ -33,6 +33,10 @@ class Recorded:
         revised = replace(frame, revision=np.full(len(frame), revision, dtype=np.int16))
         return cls(revised, np.repeat(np.array(times, dtype=np.int64), np.array(counts, dtype=np.int64)))
 
+    def recorded(self, now: UtcMillis) -> "Recorded":
+        """The same bars, learnt at `now`."""
+        return replace(self, recorded_at=np.full_like(self.recorded_at, now))
+
     def runs(self) -> list[tuple[int, int]]:
         """(count, time) pairs: bars arrive in batches, so a file has few."""
         return [(len(list(run)), time) for time, run in groupby(self.recorded_at.tolist())]
