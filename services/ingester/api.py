@@ -19,6 +19,7 @@ from tidewheel.contracts.times import UtcMillis, parse_time
 from tidewheel.features.frames import CandleFrame
 from tidewheel.kit.auth import Actor, require
 from tidewheel.kit.problems import problem
+from tidewheel.kit.web import LongBodyRoute
 from tidewheel.ledger.formats import CSV_HEADER, csv_text, parquet_bytes
 
 _PIECE = 500  #: bars that are written at once, with every other thread of the process at a halt
@@ -32,7 +33,7 @@ End = Annotated[str | None, Query(max_length=40, examples=["2026-01-02T00:00Z"])
 
 def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
     """Routes over streams and their candles."""
-    routes = APIRouter(tags=["candles"])
+    routes = APIRouter(route_class=LongBodyRoute, tags=["candles"])
     # Threads of their own, so that short requests do not wait behind long ones. One reads bars and one writes them
     # down: two would be no faster, and whoever answers the others would wait for each of them in turn.
     ingesting, reading, writing = CapacityLimiter(_INGESTING), CapacityLimiter(1), CapacityLimiter(1)

@@ -6,7 +6,6 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import Response
-from fastapi.routing import APIRoute
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
@@ -15,7 +14,7 @@ from services.predictor.service import LiveRegime, Predictor, Serving
 from tidewheel.contracts.states import Scope as KeyScope
 from tidewheel.kit.auth import require
 from tidewheel.kit.problems import problem
-from tidewheel.kit.web import Json
+from tidewheel.kit.web import Json, LongBodyRoute
 
 VERSION_HEADER = "X-Model-Version"
 _SERVING = "tidewheel.serving"
@@ -31,7 +30,7 @@ def router(predictor: Predictor, live: LiveRegime) -> APIRouter:
     # One after the other: two threads would be no faster, and whoever answers the others would wait for both.
     filtering = CapacityLimiter(1)
 
-    class ModelRoute(APIRoute):
+    class ModelRoute(LongBodyRoute):
         """Takes ONE model reference per request, so that header and body name the same version even during a flip."""
 
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:

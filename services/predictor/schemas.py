@@ -6,7 +6,9 @@ from pydantic import ConfigDict, Field, JsonValue, model_validator
 
 from tidewheel.kit.schemas import Answer, RequestBody
 
-MAX_POINTS = 100_000  #: log returns or bars in one request
+# In one request; however many digits they have, they fit in what a role reads by default.
+MAX_RETURNS = 40_000
+MAX_BARS = 7_000
 Number = Annotated[float, Field(strict=True)]  #: neither "0.1" nor true
 Bar = tuple[int, Number, Number, Number, Number, Number]
 _EXAMPLE: list[JsonValue] = [round(0.0004 * ((step * 7919) % 11 - 5), 6) for step in range(40)]
@@ -18,10 +20,13 @@ class PredictRequest(RequestBody):
     model_config = ConfigDict(json_schema_extra={"examples": [{"logret": _EXAMPLE}, {"stream": "binance:BTC/USDT:1m"}]})
 
     logret: list[Annotated[Number, Field(ge=-20, le=20)]] | None = Field(
-        None, max_length=MAX_POINTS, description="Contiguous log returns, oldest first; 30 or more."
+        None, max_length=MAX_RETURNS, fail_fast=True, description="Contiguous log returns, oldest first; 30 or more."
     )
     bars: list[Bar] | None = Field(
-        None, max_length=MAX_POINTS, description="`[open_time, open, high, low, close, volume]`, UTC ms; 31 or more."
+        None,
+        max_length=MAX_BARS,
+        fail_fast=True,
+        description="`[open_time, open, high, low, close, volume]`, UTC ms; 31 or more.",
     )
     stream: str | None = Field(None, max_length=200, description="A stream of the ledger: `binance:BTC/USDT:1m`.")
     model_name: str | None = Field(None, description="Not served yet: belongs to the model registry.")

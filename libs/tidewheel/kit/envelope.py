@@ -10,6 +10,8 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 import structlog
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -23,6 +25,9 @@ from tidewheel.kit.settings import Settings
 
 MAX_HEADER_BYTES = 32 * 1024
 PROBES = frozenset({"/health", "/ready", "/metrics"})  #: answered however many requests are in flight
+SHORT = 32 * 1024  #: bytes; what JSON is longer is looked at in a thread, as the event loop has others to answer
+MAX_VALUES, MAX_MEMBERS = 50_000, 5_000  #: of a JSON body; parsing it holds up the process: here for 20 ms at most
+_SHEDDING_SECONDS = 10.0  #: without a refusal, and the next one is told in the log
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 # A JSON body is parsed a second time, strictly, only where these bytes make a flaw possible that Python's parser
@@ -55,7 +60,8 @@ class Envelope:
     ) -> None:
         self._app, self._role, self._route_of = app, role, route_of
         self._limit, self._patience = settings.max_body_bytes, settings.client_seconds
-        self._most, self._held = settings.max_in_flight, 0
+        self._most, self._held, self._shed_at = settings.max_in_flight, 0, -math.inf
+        self._checking = CapacityLimiter(1)
         self._strict_json = strict_json
         self._log = logger(__name__)
 
@@ -79,10 +85,12 @@ class Envelope:
             await send(message)
 
         held = scope["path"] not in PROBES
+        shed = held and self._held >= self._most
         self._held += held
         HTTP_IN_FLIGHT.labels(self._role).inc()
         try:
-            if held and self._held > self._most:
+            if shed:
+                self._tell_once()
                 await error_response(self._overloaded())(scope, receive, send_with_id)
             else:
                 await self._answer(scope, headers, receive, send_with_id)
@@ -100,7 +108,7 @@ class Envelope:
         finally:
             self._held -= held
             HTTP_IN_FLIGHT.labels(self._role).dec()
-            self._record(scope, status, time.perf_counter() - started)
+            self._record(scope, status, time.perf_counter() - started, quiet=shed)
 
     async def _answer(self, scope: Scope, headers: Headers, receive: Receive, send: Send) -> None:
         if sum(len(name) + len(value) for name, value in scope["headers"]) > MAX_HEADER_BYTES:
@@ -115,7 +123,7 @@ class Envelope:
         limited = self._limited(receive)
         if self._strict_json and _is_json(headers):
             body = await _read(limited)
-            flaw = _flaw(body)
+            flaw = _flaw(body) if len(body) <= SHORT else await run_sync(_flaw, body, limiter=self._checking)
             if flaw:
                 await problem_response(422, "bad_input", "The input cannot be used", flaw)(scope, receive, send)
                 return
@@ -158,13 +166,21 @@ class Envelope:
     def _too_large(self) -> str:
         return f"the body is longer than {self._limit} bytes; send less, or raise TIDEWHEEL_MAX_BODY_BYTES"
 
-    def _record(self, scope: Scope, status: int, seconds: float) -> None:
+    def _tell_once(self) -> None:
+        """A line when refusals begin: one for each would cost the time that is short."""
+        now = time.monotonic()
+        if now - self._shed_at > _SHEDDING_SECONDS:
+            self._log.warning("shedding", in_flight=self._most, setting="TIDEWHEEL_MAX_IN_FLIGHT")
+        self._shed_at = now
+
+    def _record(self, scope: Scope, status: int, seconds: float, *, quiet: bool) -> None:
         route = self._route_of(scope)
         method = scope["method"] if scope["method"] in _METHODS else "OTHER"
         HTTP_REQUESTS.labels(self._role, method, route, str(status or 499)).inc()
         HTTP_SECONDS.labels(self._role, method, route).observe(seconds)
         # What went well is counted above; a line for each would cost more than many an answer.
-        write = self._log.warning if status >= 500 else self._log.info if status >= 400 else self._log.debug
+        quiet = quiet or 200 <= status < 400
+        write = self._log.debug if quiet else self._log.warning if status >= 500 else self._log.info
         write("request", method=method, path=scope["path"][:500], status=status or 499, ms=round(seconds * 1e3, 2))
 
 
@@ -207,7 +223,11 @@ def _flaw(body: bytes) -> str | None:
     """Why a JSON body cannot be used that parses; one that does not is left to the app's own parser."""
     if json.detect_encoding(body) != "utf-8":
         return "the body is not UTF-8, or begins with a byte order mark; send JSON as plain UTF-8"
-    names = [string[1] for string in _STRING.finditer(body) if string[2]]
+    members = body.count(b":")
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if values > MAX_VALUES or members > MAX_MEMBERS:
+        return f"the body holds more than {MAX_VALUES} values or {MAX_MEMBERS} members; send it in parts"
+    names = [string[1] for string in _STRING.finditer(body) if string[2]] if members > 1 else []
     repeats = len(set(names)) < len(names) or any(b"\\" in name for name in names)
     shape = body.translate(_SHAPE, b"+")
     if not repeats and not any(mark in shape for mark in _SUSPECT_SHAPES):

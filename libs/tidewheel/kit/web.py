@@ -1,7 +1,8 @@
 """The FastAPI app of a service: problems instead of bare errors, health, readiness, metrics, vendored docs."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+import json
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any
@@ -10,7 +11,7 @@ from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter, run_sync
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.routing import iter_route_contexts
+from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -19,7 +20,7 @@ from starlette.types import Scope as AsgiScope
 from tidewheel.contracts.errors import TidewheelError
 from tidewheel.kit.auth import Doorkeeper, required_scopes
 from tidewheel.kit.docs import docs_routes
-from tidewheel.kit.envelope import Envelope
+from tidewheel.kit.envelope import SHORT, Envelope
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import PART_UP, exposition
 from tidewheel.kit.problems import Problem, error_response, http_problem, problem, problem_response
@@ -42,6 +43,30 @@ class Json(JSONResponse):
         return super().render(content)  # JSONResponse sets allow_nan=False; FastAPI's fast path writes null instead
 
 
+class _ParsedApart(Request):
+    """Its JSON is parsed in a thread where it is long."""
+
+    async def json(self) -> Any:
+        """The body's value."""
+        body = await self.body()
+        if len(body) <= SHORT:
+            return json.loads(body)
+        return await run_sync(json.loads, body, limiter=self.app.state.parsing)
+
+
+class LongBodyRoute(APIRoute):
+    """A route whose bodies may be long."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """FastAPI's, with a request of ours."""
+        handle = super().get_route_handler()
+
+        async def handler(request: Request) -> Response:
+            return await handle(_ParsedApart(request.scope, request.receive))
+
+        return handler
+
+
 def create_app(service: Service) -> FastAPI:
     """Build the app of `service`.
 
@@ -62,6 +87,7 @@ def create_app(service: Service) -> FastAPI:
     for router in service.routers:
         app.include_router(router)
     app.router.routes.extend(docs_routes(app.title))
+    app.state.parsing = CapacityLimiter(1)
     app.state.doorkeeper = _doorkeeper(app, service)
     app.openapi = _described(app)  # type: ignore[method-assign]
     app.add_middleware(Envelope, role=service.name, settings=service.settings, route_of=route_template)

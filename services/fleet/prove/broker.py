@@ -42,6 +42,8 @@ TROUBLES = ("silent", "stalled", "reset", "kill", "freeze", "flush")
 FLEET = "services.fleet.cli"
 _START_SECONDS = 90.0
 _ANSWER_SECONDS = 10.0
+_TROUBLE_SECONDS = 4.0
+_HINT_SECONDS = 15.0
 _LONG_SECONDS = 60.0  #: every tenth trouble lasts until each part has come to its longest pause
 _CONSUMER = "hmm"
 
@@ -53,18 +55,23 @@ def prove(
     trainer: str = FLEET,
     troubles: tuple[str, ...] = TROUBLES,
     bound: float = BOUND_SECONDS,
+    longest: float = _TROUBLE_SECONDS,
+    hint_seconds: float = _HINT_SECONDS,
 ) -> Tally:
-    """A trial is one trouble. `trainer` is the module that serves the trainer."""
+    """A trial is one trouble of up to `longest` seconds; every tenth is a long one.
+
+    `trainer` is the module that serves the trainer; `hint_seconds` is the keeper's setting.
+    """
     dice, tally = random.Random(budget.seed), Tally()
     place = budget.ground.fresh("sqlite")
     slowest = 0.0
-    with _fleet(place, trainer) as fleet:
+    with _fleet(place, trainer, hint_seconds) as fleet:
         fleet.work(_START_SECONDS)
         while tally.trials < budget.trials:
             if tally.trials % len(troubles) == 0:
                 order = dice.sample(troubles, len(troubles))
             kind = order[tally.trials % len(troubles)]
-            lasting = _LONG_SECONDS if tally.trials % 10 == 9 else dice.uniform(0.2, 4.0)
+            lasting = _LONG_SECONDS if tally.trials % 10 == 9 else dice.uniform(0.2, longest)
             wrong = fleet.suffer(kind, lasting)
             seconds = fleet.work(bound)
             tally.trials += 1
@@ -80,6 +87,7 @@ def prove(
         fleet.settle(bound)
     for wrong_end in _judge(place):
         tally.broken(wrong_end)
+    tally.figures.append(f"slowest return {slowest:.1f} s")
     return tally
 
 
@@ -180,7 +188,7 @@ class _Broker:
 
 
 @contextmanager
-def _fleet(place: Place, trainer: str) -> Iterator[_Fleet]:
+def _fleet(place: Place, trainer: str, hint_seconds: float) -> Iterator[_Fleet]:
     folder, port = place.data_dir, free_ports(1)[0]
     with ExitStack() as stack:
         broker = _Broker(folder, port)
@@ -191,7 +199,8 @@ def _fleet(place: Place, trainer: str) -> Iterator[_Fleet]:
             "tidewheel_home": folder, "data_dir": folder, "models_dir": folder / "models", "ledger_db": place.dsn,
             "redis_url": redis_url, "auth_mode": "dev", "bind": "127.0.0.1",
         }  # fmt: skip
-        keeper = build(Role.KEEPER, load(KeeperSettings, **given, ingest_cron="off", retrain_cron="off"))
+        crons = {"ingest_cron": "off", "retrain_cron": "off"}
+        keeper = build(Role.KEEPER, load(KeeperSettings, **given, **crons, hint_seconds=hint_seconds))
         stack.enter_context(_running(keeper))
         predictor = build(Role.PREDICTOR, load(PredictorSettings, **given))
         url = stack.enter_context(served(create_app(predictor)))

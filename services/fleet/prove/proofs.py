@@ -10,6 +10,7 @@ from services.fleet.prove import (
     exchange,
     fulldisk,
     hostile,
+    overload,
     promotions,
     regimes,
     secrets,
@@ -102,6 +103,13 @@ PROOFS = (
         trials=60,
         quick=4,
         run=broker.prove,
+    ),
+    Proof(
+        name="overload",
+        promise="R15: 64 clients are told to come back or served, and /health answers within 100 ms all the while",
+        trials=1_000,
+        quick=24,
+        run=overload.prove,
     ),
     Proof(
         name="regimes",

@@ -264,6 +264,30 @@ def test_concurrent_calls_queue_up(ledger: Ledger, ledger_dsn: str, data_dir: Pa
     assert sum(file.bars for file in files) == BARS and len(ledger.bars.read(BTC)) == BARS
 
 
+def test_ingestion_keeps_no_other_route_waiting(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """Five calls that wait for another writer take no thread from those who only ask."""
+    taken = ledger.leases.acquire(f"stream:{BTC}", "collector-7", 60_000)
+    assert taken is not None
+    with role(simulator(), ledger_dsn, data_dir, symbols=("BTC/USDT",), lease_wait_seconds=60.0) as client:
+        ended: list[int] = []
+        calls = [
+            threading.Thread(target=lambda: ended.append(client.post("/ingest_once").status_code)) for _ in range(5)
+        ]
+        for call in calls:
+            call.start()
+        deadline = time.monotonic() + 30
+        while 'in_flight{role="ingester"} 6.0' not in client.get("/metrics").text:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        status = client.get("/streams").status_code
+        before = list(ended)
+        ledger.leases.release(taken)
+        for call in calls:
+            call.join()
+
+    assert (status, before, ended) == (200, [], [200] * 5)
+
+
 def test_foreign_writer_is_named(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
     """A stream that another process holds answers 409 with its name, and is left alone."""
     ledger.leases.acquire(f"stream:{BTC}", "collector-7", 60_000)

@@ -1,14 +1,18 @@
+import json
 import time
 
 import pytest
 from fastapi.testclient import TestClient
 
+from services.predictor.schemas import MAX_BARS, MAX_RETURNS
 from tests.libs.models.worlds import START
 from tests.libs.modelstore.regimes import published_regime, regime, returns
 from tests.services.predictor.conftest import BTC, bars, stored
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
 from tidewheel.features.returns import log_returns
+from tidewheel.kit.envelope import _flaw as flaw_of
+from tidewheel.kit.settings import Settings
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
 
@@ -194,8 +198,27 @@ def test_an_unknown_stream_names_the_known_ones(version: str, ledger: Ledger, cl
 
 
 def test_too_many_points(version: str, client: TestClient) -> None:
-    """More than 100,000 points are refused."""
-    answer = client.post("/predict", json={"logret": [0] * 100_001})
+    """The most that the schema takes, in its longest spelling, is what a role reads by default; one more is refused."""
+    longest, bar = -1.2345678901234567e-300, [1_767_225_600_000, *[1.2345678901234567e300] * 5]
+    for name, item, most in (("logret", longest, MAX_RETURNS), ("bars", bar, MAX_BARS)):
+        body = json.dumps({name: [item] * most}).encode()
+        assert len(body) <= Settings.model_fields["max_body_bytes"].default and flaw_of(body) is None
+
+        answer = client.post("/predict", json={name: [item] * (most + 1)})
+        assert answer.status_code == 422
+        assert f"at most {most} items" in answer.json()["detail"]
+
+
+def test_the_longest_is_answered(version: str, client: TestClient) -> None:
+    """The largest request of log returns, parsed apart from others, is filtered as any."""
+    answer = client.post("/predict", json={"logret": returns(MAX_RETURNS).copy()})
+
+    assert (answer.status_code, answer.json()["n_used"]) == (200, MAX_RETURNS)
+
+
+def test_the_first_wrong_number_ends_the_search(version: str, client: TestClient) -> None:
+    """A hundred thousand complaints would keep others waiting for half a second."""
+    answer = client.post("/predict", json={"logret": ["x"] * MAX_RETURNS})
 
     assert answer.status_code == 422
-    assert "100000" in answer.json()["detail"]
+    assert [error["loc"] for error in answer.json()["errors"]] == [["body", "logret", "0"]]

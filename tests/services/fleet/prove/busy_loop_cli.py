@@ -1,0 +1,17 @@
+"""The command line with a planted bug: the predictor filters in the event loop."""
+
+from collections.abc import Callable
+from typing import Any
+
+from services.fleet import cli
+from services.predictor import api
+
+
+async def at_once(work: Callable[..., Any], *given: Any, limiter: object) -> Any:
+    """`run_sync` without a thread."""
+    return work(*given)
+
+
+if __name__ == "__main__":
+    api.run_sync = at_once  # type: ignore[assignment]
+    cli.main()
