@@ -1,6 +1,5 @@
 """Real candles through the whole loop: replay, seal, train, gate, serve, predict; on both kinds of ledger."""
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from sqlalchemy import create_engine, text
 from tests.conftest import DIALECTS
 from tests.recorded.loop import Loop, loop
 from tests.servers import PostgresServer
+from tests.waiting import until
 from tidewheel.contracts.times import MINUTE
 
 pytestmark = pytest.mark.timeout(900)  # thousands of requests and a dozen fits, on a machine that may be busy
@@ -64,10 +64,7 @@ def essence(run: dict[str, Any]) -> dict[str, Any]:
 
 
 def _served(running: Loop, version: str, stream: str) -> dict[str, Any]:
-    deadline = time.monotonic() + 30
-    while running.ask("predictor", "GET", "/model")["loaded"] != version:
-        assert time.monotonic() < deadline, "the version was not loaded in time"
-        time.sleep(0.05)
+    until(lambda: running.ask("predictor", "GET", "/model")["loaded"] == version)
     answer = running.ask("predictor", "POST", "/predict", json={"stream": stream})
     assert answer["model_version"] == version
     assert sum(answer["probs"].values()) == pytest.approx(1.0)

@@ -1,6 +1,5 @@
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -8,6 +7,7 @@ import pytest
 from services.fleet.ports import free_ports
 from services.fleet.prove.line import Line, State
 from tests.servers import valkey
+from tests.waiting import until
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.kit.bus import Bus, Subscription, Told
 
@@ -25,13 +25,6 @@ def gathered(subscription: Subscription) -> tuple[list[Told], threading.Thread]:
     return heard, thread
 
 
-def await_true(happened: Callable[[], bool], seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def test_what_is_told_is_heard(redis_url: str) -> None:
     """Exact and prefix channels arrive in order, others do not, and closing ends the iteration."""
     bus = Bus(redis_url)
@@ -42,7 +35,7 @@ def test_what_is_told_is_heard(redis_url: str) -> None:
     bus.publish("models.hmm", {"version": "v1"})
     bus.publish("models.lstm", {"version": "v2"})
     bus.publish("candles.binance:BTC/USDT:1m", {"watermark": 5})
-    await_true(lambda: len(heard) == 2)
+    until(lambda: len(heard) == 2)
     assert heard == [Told("models.hmm", {"version": "v1"}), Told("candles.binance:BTC/USDT:1m", {"watermark": 5})]
     subscription.close()
     thread.join(5)
@@ -59,8 +52,8 @@ def test_listener_survives_the_server(tmp_path: Path) -> None:
         heard, thread = gathered(subscription)
         assert subscription.listening.wait(10)
         bus.publish("models.hmm", {"n": 1})
-        await_true(lambda: len(heard) == 1)
-    await_true(lambda: not subscription.listening.is_set())
+        until(lambda: len(heard) == 1)
+    until(lambda: not subscription.listening.is_set())
     with pytest.raises(Unavailable, match="is away"):
         bus.publish("models.hmm", {"n": 2})
     with pytest.raises(Unavailable, match="is away"):
@@ -68,7 +61,7 @@ def test_listener_survives_the_server(tmp_path: Path) -> None:
     with valkey(tmp_path, port):
         assert subscription.listening.wait(20)
         bus.publish("models.hmm", {"n": 3})
-        await_true(lambda: len(heard) == 2)
+        until(lambda: len(heard) == 2)
         assert heard[-1] == Told("models.hmm", {"n": 3})
         subscription.close()
         thread.join(5)
@@ -98,7 +91,7 @@ def test_listener_notices_that_its_connection_died_without_a_close(tmp_path: Pat
             direct.publish("models.hmm", {})
             return bool(heard)
 
-        await_true(hears, 60)
+        until(hears, 60)
         subscription.close()
         thread.join(10)
         assert not thread.is_alive()

@@ -5,7 +5,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,10 @@ from typing import Any
 import pytest
 
 from services.fleet.ports import free_ports
+from tests.waiting import until
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.messages import IngestSeal, TrainRun
 from tidewheel.kit.celery import Sender, celery_app
-
-
-def await_true(happened: Callable[[], bool], seconds: float = 30.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not happened():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 @contextmanager
@@ -55,7 +49,7 @@ def events(url: str) -> Iterator[list[dict[str, Any]]]:
                     dispatcher.send("knock")
                     return bool(seen)
 
-                await_true(heard)
+                until(heard)
             yield seen
         finally:
             receiver.should_stop = True
@@ -71,10 +65,10 @@ def test_message_reaches_its_handler(redis_url: str, tmp_path: Path, pool: str) 
         sent = sender.send(IngestSeal(stream="binance:BTC/USDT:1m"))
         failed = sender.send(IngestSeal(stream="bad:X/Y:1m"))
         last = sender.send(TrainRun(run_id=7))
-        await_true((tmp_path / "run-7").exists)
+        until((tmp_path / "run-7").exists)
         expected = {("task-succeeded", last), ("task-failed", failed)}
         expected |= {(f"task-{stage}", sent) for stage in ("sent", "received", "started", "succeeded")}
-        await_true(lambda: expected <= {(event["type"], event.get("uuid")) for event in seen})
+        until(lambda: expected <= {(event["type"], event.get("uuid")) for event in seen})
         assert ("task-succeeded", failed) not in {(event["type"], event.get("uuid")) for event in seen}
         handled_by = (tmp_path / "seal-binance:BTC_USDT:1m").read_text()
         assert (handled_by == str(process.pid)) == (pool == "threads")
@@ -96,7 +90,7 @@ def test_term_tells_the_service_at_once(redis_url: str, tmp_path: Path) -> None:
     sender = Sender(redis_url)
     with worker(redis_url, "threads", tmp_path) as process:
         sender.send(TrainRun(run_id=99))
-        await_true((tmp_path / "run-99").exists)
+        until((tmp_path / "run-99").exists)
         process.send_signal(signal.SIGTERM)
         started = time.monotonic()
         assert process.wait(8) == 0
@@ -110,7 +104,7 @@ def test_message_waits_for_a_worker(redis_url: str, tmp_path: Path) -> None:
     sender = Sender(redis_url)
     sender.send(TrainRun(run_id=3))
     with worker(redis_url, "threads", tmp_path):
-        await_true((tmp_path / "run-3").exists)
+        until((tmp_path / "run-3").exists)
     sender.close()
 
 

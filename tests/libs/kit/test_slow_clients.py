@@ -4,8 +4,7 @@ import http.client
 import json
 import socket
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from itertools import repeat
 
@@ -14,6 +13,7 @@ from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
 from tests.libs.market.served import served
+from tests.waiting import until
 from tidewheel.kit.service import Service
 from tidewheel.kit.settings import Settings, load
 from tidewheel.kit.web import create_app
@@ -68,13 +68,6 @@ def asked(port: int, method: str, path: str) -> tuple[int, dict[str, str], bytes
         connection.request(method, path)
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
 
 
 def dripped(port: int, head: bytes, drop: bytes) -> bytes:

@@ -4,10 +4,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tests.libs.ledger.rows import PASSED, new_version, seal
+from tests.waiting import until
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.ledger.open import Ledger
 
@@ -79,9 +79,7 @@ class TestKilled:
         assert victim.stdout is not None
         assert victim.stdout.readline() == "4\n"
         kill(victim)
-        until = time.monotonic() + 20
-        while not ledger.runs.stale() and time.monotonic() < until:
-            time.sleep(0.05)
+        until(ledger.runs.stale)
         successor = ledger.runs.lease(run.id, "successor", 60_000)
         assert successor is not None
         assert len(successor.claim_files()) == 4

@@ -6,8 +6,6 @@ import socket
 import subprocess
 import sys
 import textwrap
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -16,6 +14,7 @@ import pytest
 from services.fleet.ports import free_ports, require_free
 from services.fleet.processes import Command
 from services.fleet.supervisor import Supervisor, read_state
+from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting, Conflict, Unavailable
 
 # Writes its pid and its child's, then sleeps; the child is in the same group but would outlive it.
@@ -52,15 +51,6 @@ def gone(pid: int) -> bool:
         return True
 
 
-def eventually(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
-    deadline = time.monotonic() + seconds
-    while not holds():
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.05)
-    return True
-
-
 def test_stop_leaves_nothing(tmp_path: Path) -> None:
     """After the end of the with block no process of any tier lives, nor a child that one of them started."""
     with Supervisor(tmp_path, print) as supervisor:
@@ -70,7 +60,7 @@ def test_stop_leaves_nothing(tmp_path: Path) -> None:
         assert not any(gone(pid) for pid in started)
         assert [row["name"] for row in read_state(tmp_path)["processes"]] == ["first", "second", "third"]
 
-    assert eventually(lambda: all(gone(pid) for pid in started), 3)
+    until(lambda: all(gone(pid) for pid in started))
     assert read_state(tmp_path) == {}
 
 
@@ -88,7 +78,7 @@ def test_a_process_that_ignores_the_stop_signal_is_killed(tmp_path: Path) -> Non
         )
         supervisor.start([stubborn])
 
-    assert eventually(lambda: all(gone(pid) for pid in pids(tmp_path, "deaf")), 3)
+    until(lambda: all(gone(pid) for pid in pids(tmp_path, "deaf")))
 
 
 def test_a_crashed_process_comes_back(tmp_path: Path) -> None:
@@ -104,8 +94,8 @@ def test_a_crashed_process_comes_back(tmp_path: Path) -> None:
                 supervisor.watch()
                 return pids(tmp_path, "crasher")[0] != before
 
-            assert eventually(back)
-            assert eventually(lambda orphan=orphan: gone(orphan), 2)
+            until(back)
+            until(lambda orphan=orphan: gone(orphan))
             assert f"crasher ended (SIGKILL); starting it again in {pause}" in said[-1]
 
 
@@ -138,7 +128,7 @@ def test_a_killed_supervisor_takes_its_children_along(tmp_path: Path) -> None:
     victim.kill()
     victim.wait()
 
-    assert eventually(lambda: gone(leader), 5)
+    until(lambda: gone(leader))
 
 
 def test_what_a_killed_supervisor_left_behind_is_ended_by_the_next(tmp_path: Path) -> None:
@@ -154,7 +144,7 @@ def test_what_a_killed_supervisor_left_behind_is_ended_by_the_next(tmp_path: Pat
     supervisor = Supervisor(tmp_path, said.append)
     supervisor.leftover_patience = 0.3
     with supervisor:
-        assert eventually(lambda: all(gone(pid) for pid in ward), 2)
+        until(lambda: all(gone(pid) for pid in ward))
     assert "ending ward" in said[0]
 
 
@@ -202,5 +192,5 @@ def supervisor_process(folder: Path, code: str) -> subprocess.Popen[bytes]:
         """
     )
     process = subprocess.Popen([sys.executable, "-c", script])
-    assert eventually((folder / "up").exists)
+    until((folder / "up").exists)
     return process

@@ -1,7 +1,6 @@
 """A trainer over a real ledger and a real models directory."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -117,14 +116,6 @@ def in_thread() -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
         assert not thread.is_alive()
 
 
-def until(condition: Callable[[], object], seconds: float = 30.0) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.02)
-
-
 def later(frame: CandleFrame, bars: int) -> CandleFrame:
     """The same candles, `bars` bars later."""
     shift = bars * frame.step
@@ -132,4 +123,4 @@ def later(frame: CandleFrame, bars: int) -> CandleFrame:
     return CandleFrame.from_rows(frame.step, rows)
 
 
-__all__ = ["BARS", "BTC", "CHILDREN", "ETH", "START", "later", "market", "until"]
+__all__ = ["BARS", "BTC", "CHILDREN", "ETH", "START", "later", "market"]

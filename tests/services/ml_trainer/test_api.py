@@ -9,7 +9,8 @@ from fastapi.testclient import TestClient
 
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.settings import TrainerSettings
-from tests.services.ml_trainer.conftest import BARS, Build, Feed, later, market, until
+from tests.services.ml_trainer.conftest import BARS, Build, Feed, later, market
+from tests.waiting import until
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import open_routes
 from tidewheel.kit.web import create_app

@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ import pytest
 from services.ml_trainer.service.fitting import FitChild, FitFailed
 from services.ml_trainer.service.watch import Ending, RunEnded
 from tests.services.ml_trainer.jobs import NoWatch, job
+from tests.waiting import until
 from tidewheel.models.regime import RegimeModel
 
 CHILDREN = "tests.services.ml_trainer.children"
@@ -106,7 +106,4 @@ def test_the_child_dies_with_a_killed_worker(tmp_path: Path) -> None:
         child = psutil.Process(int(worker.stdout.readline()))
         worker.kill()
 
-    deadline = time.monotonic() + 5
-    while child.is_running() and child.status() != psutil.STATUS_ZOMBIE and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not child.is_running() or child.status() == psutil.STATUS_ZOMBIE
+    until(lambda: not child.is_running() or child.status() == psutil.STATUS_ZOMBIE)

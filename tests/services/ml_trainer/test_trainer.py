@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from services.ml_trainer.settings import TrainerSettings
-from tests.services.ml_trainer.conftest import BARS, BTC, CHILDREN, ETH, Build, Feed, later, market, until
+from tests.services.ml_trainer.conftest import BARS, BTC, CHILDREN, ETH, Build, Feed, later, market
+from tests.waiting import until
 from tidewheel.contracts.errors import FenceLost, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ClaimState, Origin, RunState

@@ -16,7 +16,8 @@ from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.service.fitting import CHILD_MODULE
 from services.ml_trainer.settings import TrainerSettings
-from tests.services.ml_trainer.conftest import BARS, CHILDREN, Feed, market, until
+from tests.services.ml_trainer.conftest import BARS, CHILDREN, Feed, market
+from tests.waiting import until
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app

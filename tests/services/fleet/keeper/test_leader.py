@@ -1,8 +1,6 @@
 """One keeper acts at a time; duties survive each other's failures."""
 
 import threading
-import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pytest
@@ -10,17 +8,10 @@ import pytest
 from services.fleet.keeper.app import retrain_row
 from services.fleet.keeper.leader import LEASE_NAME, Duty, Keeper
 from services.fleet.keeper.settings import KeeperSettings
+from tests.waiting import until
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.kit.settings import load
 from tidewheel.ledger.open import Ledger
-
-
-def until(condition: Callable[[], object]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
 
 
 def test_the_second_keeper_waits_and_takes_over(ledger: Ledger) -> None:
