@@ -52,8 +52,9 @@ prove: $(VENV)/.stamp  ## Try the promises out for some minutes, with kills and 
 fuzz: $(VENV)/.stamp  ## Ask every app 2,000 requests drawn from its API description (CASES=500)
 	@TIDEWHEEL_FUZZ_CASES=$(or $(CASES),2000) $(BIN)/python -m pytest tests/edges/test_fuzz.py
 
-mutants: $(VENV)/.stamp  ## Plant slips in auth, names and gates, and count those that the tests find (minutes)
+mutants: $(VENV)/.stamp  ## Plant slips in auth, names, gates and SQL, and count those that the tests find (minutes)
 	@$(BIN)/python tests/mutants.py
+	@$(BIN)/python -m tests.sql_mutants $(ARGS)
 
 bench: $(VENV)/.stamp  ## Print our speed beside the peers'
 	@mkdir -p benchmarks/results && $(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json

@@ -3,15 +3,17 @@
 import time
 
 import pytest
+from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from tests.libs.ledger.rows import PASSED, REFUSED, new_version, seal
 from tests.libs.ledger.test_runs import TTL, at_once, started
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.states import ClaimState, RunState
-from tidewheel.ledger.claims import MAX_ATTEMPTS
+from tidewheel.ledger.claims import MAX_ATTEMPTS, _newest_poison
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.run_lease import RunLease
+from tidewheel.ledger.tables import claims as rows
 
 
 def states(ledger: Ledger, consumer: str = "hmm") -> dict[str, int]:
@@ -23,6 +25,13 @@ def ids(lease: RunLease, **how: object) -> list[int]:
     return [file.id for file in lease.claim_files(**how)]  # type: ignore[arg-type]
 
 
+def failed_before(ledger: Ledger, file: int, attempts: int) -> None:
+    with ledger._db.write() as connection:
+        connection.execute(
+            update(rows).where(rows.c.consumer == "hmm", rows.c.file_id == file).values(attempts=attempts)
+        )
+
+
 class TestClaiming:
     def test_downloaded_processing_processed(self, ledger: Ledger) -> None:
         """A file goes from downloaded to processing to processed, for each consumer by itself."""
@@ -31,8 +40,12 @@ class TestClaiming:
         lease = started(ledger)
         assert ids(lease) == sealed
         assert states(ledger) == {"processing": 3}
+        with ledger._db.write() as connection:
+            connection.execute(update(rows).values(changed_at=0))
         lease.publish(new_version(1), PASSED)
         assert states(ledger) == {"processed": 3}
+        with ledger._db.read() as connection:
+            assert all(connection.execute(select(rows.c.changed_at)).scalars())
         assert states(ledger, "hmm-strict") == {"downloaded": 3}
         assert ids(started(ledger, consumer="hmm-strict")) == sealed
 
@@ -57,11 +70,21 @@ class TestClaiming:
         assert ids(lease, limit=2) == [*early, *eth]
         assert ids(lease, limit=2) == [*early, *late, *eth]
 
+    def test_of_the_same_hour_the_one_sealed_first(self, ledger: Ledger) -> None:
+        """Files of one hour come in the order of sealing, in what is taken and in what is told."""
+        eth = seal(ledger, range(1), stream="binance:ETH/USDT:1m")
+        btc, correction = seal(ledger, range(1)), seal(ledger, range(1), revision=1)
+        lease = started(ledger)
+        assert ids(lease, limit=1) == eth
+        assert ids(lease, limit=1) == [*btc, *eth]
+        assert ids(lease) == [*btc, *correction, *eth]
+
     def test_only_the_timeframe_asked_for(self, ledger: Ledger) -> None:
         """Files of another timeframe are left to whoever wants them."""
         seal(ledger, range(2), stream="binance:BTC/USDT:15m")
         wanted = seal(ledger, range(2), stream="binance:BTC/USDT:5m")
         assert ids(started(ledger), timeframe="5m") == wanted
+        assert [row.file_id for row in ledger.claims.consumption("hmm")] == wanted
 
     def test_quarantined_files_are_left_out(self, ledger: Ledger) -> None:
         """Nobody is handed a file that was found damaged."""
@@ -69,11 +92,14 @@ class TestClaiming:
         good = seal(ledger, range(1, 2))
         assert ids(started(ledger)) == good
         assert states(ledger) == {"processing": 1}
+        assert ids(started(ledger, consumer="hmm-strict"), strict=True, timeframe="1m") == good
+        assert [row.file_id for row in ledger.claims.consumption("hmm-strict")] == good
 
     def test_strict_leaves_corrections_alone(self, ledger: Ledger) -> None:
         """Strict claims hold first revisions only; a sliding consumer gets the corrections too."""
         first, correction = seal(ledger, range(2)), seal(ledger, range(1), revision=1)
         assert ids(started(ledger, consumer="hmm-strict"), strict=True) == first
+        assert [row.file_id for row in ledger.claims.consumption("hmm-strict")] == first
         assert sorted(ids(started(ledger))) == sorted([*first, *correction])
 
     def test_two_claimers_share_nothing(self, ledger: Ledger) -> None:
@@ -119,6 +145,33 @@ class TestGivingBack:
         assert states(ledger) == {"poison": 1}
         healthy = seal(ledger, range(1, 2))
         assert ids(started(ledger)) == healthy
+
+    def test_alone_is_what_a_run_holds_now(self, ledger: Ledger) -> None:
+        """Neither another consumer's files nor the poison that a run left earlier are company for a file."""
+        first, second = seal(ledger, range(2))
+        started(ledger, consumer="other").claim_files()
+        lease = started(ledger)
+        for file in (first, second):
+            lease.claim_files(1)
+            failed_before(ledger, file, MAX_ATTEMPTS)
+            lease.give_back(counted=True)
+            assert [row.file_id for row in ledger.claims.consumption("hmm") if row.state is ClaimState.POISON][
+                -1
+            ] == file
+            again = ledger.runs.lease(lease.run.id, "worker", TTL)
+            assert again is not None
+            lease = again
+        assert states(ledger, "other") == {"processing": 2}
+
+    def test_the_newest_poison_is_the_consumers_own(self, ledger: Ledger) -> None:
+        """Suspects are acquitted by the last file that their own consumer found guilty."""
+        files = seal(ledger, range(4))
+        times = (("hmm", "poison", 10), ("hmm", "poison", 20), ("hmm", "processed", 30), ("other", "poison", 40))
+        with ledger._db.write() as connection:
+            for file, (consumer, state, changed_at) in zip(files, times, strict=True):
+                row = {"consumer": consumer, "file_id": file, "state": state, "changed_at": changed_at}
+                connection.execute(insert(rows).values(row))
+            assert [_newest_poison(connection, name) for name in ("hmm", "other", "third")] == [20, 40, 0]
 
     def test_finish_again_after_a_lost_answer(self, ledger: Ledger) -> None:
         """A second finish of the same lease returns the same run and counts nothing twice."""
@@ -187,6 +240,7 @@ class TestGivingBack:
         ended = ledger.runs.get(run.id)
         assert (ended.state, ended.attempts) == (RunState.FAILED, MAX_ATTEMPTS)
         assert "given up" in (ended.reason or "")
+        assert ended.finished_at is not None
         assert states(ledger) == {"poison": 1}
         assert ledger.runs.start_or_join("hmm", "hmm", "api")[1] is False
 
@@ -195,10 +249,12 @@ class TestGivingBack:
         sealed = seal(ledger, range(2))
         dead = started(ledger, ttl=400)
         dead.claim_files()
+        dead.counts(2, 120, 240)
         successor = None
         while successor is None:
             time.sleep(0.02)
             successor = ledger.runs.lease(dead.run.id, "next", TTL)
         assert states(ledger) == {"downloaded": 2}
+        assert (successor.run.claimed_files, successor.run.new_bars, successor.run.window_bars) == (0, 0, 0)
         assert ids(successor) == sealed
         assert [row.attempts for row in ledger.claims.consumption("hmm")] == [2, 2]

@@ -1,12 +1,15 @@
 """Leases and fences, on both dialects."""
 
+import secrets
 import threading
 import time
 
 import pytest
+from sqlalchemy import update
 
 from tidewheel.contracts.errors import FenceLost, LeaseTaken
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.tables import leases as rows
 
 TTL = 60_000
 
@@ -39,7 +42,10 @@ class TestLeases:
             ledger.leases.renew(first, TTL)
         second = ledger.leases.acquire("keeper", "b", TTL)
         assert second is not None
+        assert second.owner == "b"
         ledger.leases.release(first)
+        with pytest.raises(FenceLost):
+            ledger.leases.renew(first, TTL)
         assert ledger.leases.get("keeper") == second
 
     def test_renewal_moves_the_end(self, ledger: Ledger) -> None:
@@ -49,6 +55,29 @@ class TestLeases:
         renewed = ledger.leases.renew(lease, TTL)
         assert renewed.fence == lease.fence
         assert renewed.until > lease.until
+
+    def test_the_dead_make_room_and_the_living_stay(self, ledger: Ledger) -> None:
+        """Of two leases the one whose holder is gone is taken over, and its new holder counts as living."""
+        other, dead = ledger.leases.acquire("other", "a", TTL), ledger.leases.acquire("keeper", "a", TTL)
+        with ledger._db.write() as connection:
+            nobody = secrets.randbits(62) + 1
+            connection.execute(update(rows).where(rows.c.name == "keeper").values(pulse=nobody))
+        heir = ledger.leases.acquire("keeper", "b", TTL)
+        assert heir is not None
+        assert dead is not None
+        assert heir.fence > dead.fence
+        assert [ledger.leases.acquire(name, "c", TTL) for name in ("keeper", "other")] == [None, None]
+        assert [ledger.leases.get(name) for name in ("keeper", "other")] == [heir, other]
+
+    def test_a_lease_taken_over_lives_with_its_new_holder(self, ledger: Ledger) -> None:
+        """That the former holder is gone says nothing about the one who took the lease after its end."""
+        first = ledger.leases.acquire("keeper", "a", TTL)
+        assert first is not None
+        with ledger._db.write() as connection:
+            connection.execute(update(rows).values(pulse=secrets.randbits(62) + 1))
+        ledger.leases.release(first)
+        assert ledger.leases.acquire("keeper", "b", TTL) is not None
+        assert ledger.leases.acquire("keeper", "c", TTL) is None
 
     def test_many_threads_one_winner(self, ledger: Ledger) -> None:
         """Of many who ask at once exactly one gets it; fences of successive winners only grow."""

@@ -51,6 +51,7 @@ class TestStart:
         first, _ = ledger.runs.start_or_join("hmm", "hmm", "api")
         assert ledger.runs.start_or_join("hmm", "hmm", "cron", schedule_key="t1") == (first, True)
         assert ledger.runs.start_or_join("hmm-strict", "hmm-strict", "api")[1] is False
+        assert ledger.runs.start_or_join("hmm", "hmm", "api") == (first, True)
         assert len(ledger.outbox.pending()) == 2
 
     def test_a_start_joins_the_active_run_and_no_older_one(self, ledger: Ledger) -> None:

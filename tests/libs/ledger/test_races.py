@@ -1,0 +1,127 @@
+"""What a transaction must wait for, one race at a time: an open transaction stands in the way, and is then committed.
+
+On SQLite the write lock makes every writer wait; on Postgres a row lock or an advisory lock has to.
+"""
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, insert, select, update
+
+from tests.libs.ledger.rows import published, seal
+from tests.libs.ledger.test_runs import TTL, started
+from tidewheel.contracts.errors import Conflict
+from tidewheel.contracts.states import ClaimState, RunState
+from tidewheel.ledger.leases import guard
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.tables import claims, leases, runs
+
+_A_MOMENT = 0.3  #: seconds in which the other would be done, were it not waiting
+
+
+@contextmanager
+def waiting(ledger: Ledger, ask: Callable[[], Any], answers: list[Any]) -> Iterator[Connection]:
+    """A transaction whose block runs first; then another thread asks, and has to wait until this one is committed."""
+
+    def call() -> None:
+        try:
+            answers.append(ask())
+        except Conflict as error:
+            answers.append(error)
+
+    thread = threading.Thread(target=call)
+    with ledger._db.write() as connection:
+        yield connection
+        thread.start()
+        thread.join(_A_MOMENT)
+        assert thread.is_alive(), f"nothing was waited for: {answers}"
+    thread.join()
+
+
+def test_a_run_that_is_being_cancelled_is_not_taken_up(ledger: Ledger) -> None:
+    """Who takes a run up waits for a person's word on it, and heeds it."""
+    run, _ = ledger.runs.start_or_join("hmm", "hmm", "api")
+    answers: list[Any] = []
+    with waiting(ledger, lambda: ledger.runs.lease(run.id, "worker", TTL), answers) as connection:
+        word = {"state": RunState.CANCELLED, "cancel_requested": True}
+        connection.execute(update(runs).where(runs.c.id == run.id).values(word))
+    assert answers == [None]
+    assert ledger.runs.get(run.id).state is RunState.CANCELLED
+
+
+def test_a_file_that_is_being_claimed_is_not_requeued(ledger: Ledger) -> None:
+    """Who puts a file back waits for the run that is just taking it, and is refused."""
+    (file,) = seal(ledger, range(1))
+    lease = started(ledger)
+    lease.claim_files()
+    lease.finish(RunState.FAILED, "the fit was killed")
+    answers: list[Any] = []
+    with waiting(ledger, lambda: ledger.claims.requeue("hmm", [file], "desk"), answers) as connection:
+        connection.execute(update(claims).values(state=ClaimState.PROCESSING, run_id=lease.run.id))
+    assert [type(each) for each in answers] == [Conflict]
+    assert ledger.claims.states("hmm")[ClaimState.PROCESSING] == 1
+
+
+def test_files_that_are_being_listed_are_listed_once(ledger: Ledger) -> None:
+    """Who lists new files waits for another who does, and takes them as that one left them."""
+    (file,) = seal(ledger, range(1))
+    lease, answers = started(ledger), list[Any]()
+    with waiting(ledger, lease.claim_files, answers) as connection:
+        row = {"consumer": "hmm", "file_id": file, "state": ClaimState.DOWNLOADED, "changed_at": 1}
+        connection.execute(insert(claims).values(row))
+    assert [[each.id for each in held] for held in answers] == [[file]]
+
+
+def test_a_claim_goes_around_what_another_holds(ledger: Ledger, dialect: str) -> None:
+    """On Postgres a claim takes the other files at once; on SQLite it waits, as every writer does."""
+    files = seal(ledger, range(2))
+    lease = started(ledger)
+    lease.claim_files()
+    lease.finish(RunState.SKIPPED, "no_new_data")
+    lease = started(ledger)
+    if dialect == "sqlite":
+        answers: list[Any] = []
+        with waiting(ledger, lease.claim_files, answers):
+            pass
+        assert [file.id for file in answers[0]] == files
+        return
+    with ledger._db.write() as connection:
+        connection.execute(select(claims.c.file_id).where(claims.c.file_id == files[0]).with_for_update())
+        assert [file.id for file in lease.claim_files()] == files[1:]
+
+
+def test_a_guarded_write_keeps_its_right_until_it_is_done(ledger: Ledger) -> None:
+    """While a holder writes nobody can end its right; so what it writes was its to write."""
+    lease = started(ledger)
+    name, answers = lease.lease.name, list[Any]()
+    with waiting(ledger, lambda: ledger.leases.end(name), answers) as connection:
+        guard(ledger._db, connection, lease.lease)
+    assert [each.fence for each in answers] == [lease.lease.fence]
+
+
+def test_a_right_that_changes_hands_is_ended_all_the_same(ledger: Ledger) -> None:
+    """Who ends a right waits for the one who is just taking it, and ends that one's."""
+    lease = ledger.leases.acquire("keeper", "a", TTL)
+    assert lease is not None
+    answers: list[Any] = []
+    with waiting(ledger, lambda: ledger.leases.end("keeper"), answers) as connection:
+        connection.execute(update(leases).values(owner="b", fence=lease.fence + 1))
+    assert [(each.owner, each.fence) for each in answers] == [("b", lease.fence + 1)]
+    assert ledger.leases.get("keeper") is None
+
+
+@pytest.mark.parametrize("move", ["promote", "rollback"])
+def test_moves_of_a_champion_wait_for_each_other(ledger: Ledger, move: str) -> None:
+    """A move that is under way is finished before the next one looks at what is the champion."""
+    first, second = published(ledger, 1), published(ledger, 2)
+    moves = {
+        "promote": lambda: ledger.versions.promote("hmm", first, "me", "x"),
+        "rollback": lambda: ledger.versions.rollback("hmm", "me", "x"),
+    }
+    answers: list[Any] = []
+    with waiting(ledger, moves[move], answers) as connection:
+        ledger._db.lock(connection, "family:hmm")
+    assert [(each.version, each.previous) for each in answers] == [(first, second)]

@@ -1,0 +1,51 @@
+"""Slips that change nothing that anybody could see, each with the reason."""
+
+from typing import NamedTuple
+
+from tests.sql_mutants.hunt import Mutant
+
+
+class Same(NamedTuple):
+    """Slips of one kind at one place."""
+
+    place: str
+    slip: str  #: how its name begins
+    code: str  #: in the line that executes the statement; any where empty
+    reason: str
+
+
+_MILLISECOND = "one millisecond more or less: whoever changes the row first decides, and the fence tells the other"
+_UNIQUE_FENCE = "a fence is drawn once among all leases, so it names the row alone"
+_LONGER_WAY = "a suspect found where none is leads the longer way, by choose(), to the same files"
+
+EQUIVALENT = (
+    Same("leases.acquire", "leases.until <= ?: lt", "", _MILLISECOND),
+    Same("leases.guard", "leases.until > ?: ge", "", _MILLISECOND),
+    Same("leases.get", "leases.until > ?: ge", "", _MILLISECOND),
+    Same("leases.end", "leases.until > ?: ge", "", _MILLISECOND),
+    Same("leases.renew", "leases.until > ?: ge", "", _MILLISECOND),
+    Same("runs.stale", "leases.until > ?: ge", "", _MILLISECOND),
+    Same("leases.guard", "without WHERE leases.name", "", _UNIQUE_FENCE),
+    Same("leases.renew", "without WHERE leases.name", "", _UNIQUE_FENCE),
+    Same("leases.release", "without WHERE leases.name", "", _UNIQUE_FENCE),
+    Same("run_lease._open_or_settled_as", "without WHERE runs.id", "", _UNIQUE_FENCE),
+    Same("runs.stale", "without ORDER BY", "", "the rows lie in this order; that it is asked for keeps it so"),
+    Same("claims.claim", "ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
+    Same("claims.claim", "without ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
+    Same("leases._next_fence", "without WHERE counters.name", "", "the table has this one row"),
+    Same("claims._list_new_files", "without WHERE NOT", "", "ON CONFLICT leaves known files alone; this saves the try"),
+    Same("claims.claim", "ORDER BY", "first() is None", "whether there is one does not depend on the order"),
+    Same("claims.claim", "without ORDER BY", "first() is None", "whether there is one does not depend on the order"),
+    Same("claims.claim", "without LIMIT", "first() is None", "whether there is one does not depend on how many"),
+    Same("claims.claim", "without WHERE", "first() is None", _LONGER_WAY),
+    Same("claims.claim", "without (", "first() is None", _LONGER_WAY),
+    Same("claims.claim", "without files.", "first() is None", _LONGER_WAY),
+)
+
+
+def reason(mutant: Mutant) -> str | None:
+    """Why nobody could notice the slip; None where somebody should."""
+    for same in EQUIVALENT:
+        if mutant.place == same.place and mutant.slip.startswith(same.slip) and same.code in mutant.code:
+            return same.reason
+    return None

@@ -1,0 +1,146 @@
+"""The hunt: the tests run once to see which statements each of them executes, then once for every slip.
+
+A slip is planted in a fork of the process, where the tests of its statement run, quickest first, until one fails.
+"""
+
+import linecache
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import pytest
+from _pytest.runner import runtestprotocol
+from sqlalchemy import ClauseElement, Connection, Engine, event
+
+import tidewheel.ledger
+from tests.sql_mutants.slips import LOCKING, slips, text
+
+_LEDGER = Path(tidewheel.ledger.__file__).parent
+_ENOUGH = 60.0  #: seconds of tests for one slip, the quickest tests first
+_PATIENCE = 180.0  #: seconds; after them a slip counts as found, for its tests hang
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class Mutant:
+    """One slip in what one line of the ledger executes, whichever optional conditions it has there."""
+
+    place: str  #: module.function
+    line: int
+    slip: str
+    code: str  #: the line
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.slip}"
+
+
+@dataclass
+class Hunt:
+    """A pytest plugin that takes the place of the session's loop."""
+
+    sample: int | None  #: how many mutants, all where None
+    seed: int  #: of the draw
+    places: Sequence[str] = ()  #: only of statements whose place begins so; all where empty
+    found: dict[Mutant, bool] = field(default_factory=dict)  #: whether the tests noticed
+    tests: dict[Mutant, dict[pytest.Item, float]] = field(default_factory=dict)  #: that execute it; their seconds
+
+    def pytest_runtestloop(self, session: pytest.Session) -> bool:
+        """See what the tests execute, then plant."""
+        for item in session.items:
+            self._watch(session, item)
+        drawn = sorted(each for each in self.tests if each.place.startswith(tuple(self.places) or ""))
+        if self.sample is not None and self.sample < len(drawn):
+            drawn = sorted(random.Random(self.seed).sample(drawn, self.sample))
+        for number, mutant in enumerate(drawn, start=1):
+            self.found[mutant] = self._noticed(session, mutant)
+            print(f"{number}/{len(drawn)} {'found' if self.found[mutant] else 'SURVIVED'} {mutant}", flush=True)
+        return True
+
+    def _watch(self, session: pytest.Session, item: pytest.Item) -> None:
+        """Run a test and note what could be planted in its way; without slips it has to pass."""
+        executed: dict[tuple[str, int, str], tuple[ClauseElement, bool]] = {}
+
+        def note(statement: ClauseElement, place: str, line: int, locks: bool) -> ClauseElement:
+            executed.setdefault((place, line, text(statement)), (statement, locks))
+            return statement
+
+        started = time.monotonic()
+        with _executed(note):
+            failure = _failure(session, [item])
+        assert failure is None, f"{item.nodeid} fails without any slip; mend that first: {failure}"
+        took = time.monotonic() - started
+        for (place, line, _), (statement, locks) in executed.items():
+            code = linecache.getline(str(_LEDGER / f"{place.partition('.')[0]}.py"), line).strip()
+            for slip in slips(statement)[1]:
+                if locks or not slip.startswith(LOCKING):
+                    self.tests.setdefault(Mutant(place, line, slip, code), {})[item] = took
+
+    def _noticed(self, session: pytest.Session, mutant: Mutant) -> bool:
+        quickest = sorted(self.tests[mutant].items(), key=lambda each: each[1])
+        seconds = list(accumulate(took for _, took in quickest))
+        tests = [item for (item, _), sum_ in zip(quickest, seconds, strict=True) if sum_ <= max(_ENOUGH, seconds[0])]
+        child = os.fork()
+        if not child:
+            os.setsid()  # what its tests start ends with it
+            quiet = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(quiet, 1)
+            os.dup2(quiet, 2)
+            with _executed(lambda statement, place, line, _: _slipped(statement, place, line, mutant)):
+                os._exit(_failure(session, tests) is None)
+        deadline = time.monotonic() + _PATIENCE
+        while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
+            time.sleep(0.005)
+        with suppress(ProcessLookupError):
+            os.killpg(child, signal.SIGKILL)
+        if ended == (0, 0):
+            os.waitpid(child, 0)
+            return True
+        return os.waitstatus_to_exitcode(ended[1]) != 1
+
+
+def _failure(session: pytest.Session, items: Sequence[pytest.Item]) -> str | None:
+    """Run the tests until one fails; how it did."""
+    for item in items:
+        item._initrequest()  # type: ignore[attr-defined]
+        # The session itself as what comes next: its servers are kept.
+        for report in runtestprotocol(item, log=False, nextitem=session):  # type: ignore[arg-type]
+            if report.failed:
+                return report.longreprtext
+    return None
+
+
+def _slipped(statement: ClauseElement, place: str, line: int, mutant: Mutant) -> ClauseElement:
+    if (place, line) != (mutant.place, mutant.line):
+        return statement
+    changed, found = slips(statement)
+    if mutant.slip in found:
+        found[mutant.slip]()
+    return changed  # type: ignore[no-any-return]
+
+
+@contextmanager
+def _executed(change: Callable[[ClauseElement, str, int, bool], ClauseElement]) -> Iterator[None]:
+    """Put `change` before every statement that the ledger's own code executes; tests and migrations are left alone."""
+
+    def before(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> Any:
+        frame: Any = sys._getframe(1)
+        while "sqlalchemy" in frame.f_code.co_filename:
+            frame = frame.f_back
+        file = Path(frame.f_code.co_filename)
+        if file.parent == _LEDGER:
+            place = f"{file.stem}.{frame.f_code.co_name}"
+            statement = change(statement, place, frame.f_lineno, connection.dialect.name == "postgresql")
+        return statement, many, one
+
+    event.listen(Engine, "before_execute", before, retval=True)
+    try:
+        yield
+    finally:
+        event.remove(Engine, "before_execute", before)
