@@ -16,7 +16,8 @@ from tidewheel.kit.masks import mask_secrets
 
 _WAIT_SECONDS = 0.5  #: how long a listener may take to notice that it was closed
 _MAX_PAUSE_SECONDS = 5.0
-# After 10 s of silence each wait asks for a sign of life. redis-py only counts those that are not answered: on a
+_SILENCE_SECONDS = 10
+# After that much silence each wait asks for a sign of life. redis-py only counts those that are not answered: on a
 # connection that has gone dead without a close, a listener would stay deaf for ever.
 _UNANSWERED = 6
 
@@ -32,10 +33,11 @@ class Told:
 class Bus:
     """Publishes and subscribes; may be shared by threads."""
 
-    def __init__(self, redis_url: str) -> None:
+    def __init__(self, redis_url: str, silence_seconds: int = _SILENCE_SECONDS) -> None:
+        """Nothing connects yet; after `silence_seconds` without a byte a connection is asked whether it lives."""
         self._url = redis_url
         self._client = redis.Redis.from_url(
-            redis_url, socket_timeout=3, socket_connect_timeout=2, health_check_interval=10
+            redis_url, socket_timeout=3, socket_connect_timeout=2, health_check_interval=silence_seconds
         )
 
     def publish(self, channel: str, payload: Mapping[str, Any]) -> None:

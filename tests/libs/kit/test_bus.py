@@ -80,7 +80,7 @@ def test_listener_notices_that_its_connection_died_without_a_close(tmp_path: Pat
     """Half-open: no byte comes and no end; the listener connects anew by itself and hears again."""
     port = free_ports(1)[0]
     with valkey(tmp_path, port), Line(port) as line:
-        bus, direct = Bus(f"redis://127.0.0.1:{line.port}/0"), Bus(f"redis://127.0.0.1:{port}/0")
+        bus, direct = Bus(f"redis://127.0.0.1:{line.port}/0", silence_seconds=1), Bus(f"redis://127.0.0.1:{port}/0")
         subscription = bus.subscribe("models.hmm")
         heard, thread = gathered(subscription)
         assert subscription.listening.wait(10)
