@@ -1,7 +1,5 @@
 """Where the ingester's parts meet: the API (role ingester) and the tasks (role worker)."""
 
-from typing import TYPE_CHECKING
-
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.keys import StreamKey
@@ -11,11 +9,7 @@ from tidewheel.kit.bus import Bus
 from tidewheel.kit.logs import logger
 from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.service import Service
-from tidewheel.ledger.open import Ledger, open_ledger
-
-if TYPE_CHECKING:
-    from services.ingester.service.backfilling import Backfilling
-    from services.ingester.service.writer import Writers
+from tidewheel.ledger.open import open_ledger
 
 
 def build(settings: IngesterSettings) -> Service:
@@ -28,11 +22,12 @@ def build(settings: IngesterSettings) -> Service:
     from services.ingester.api import router
     from services.ingester.service.backfilling import Backfilling
     from services.ingester.service.ingester import Ingester
+    from services.ingester.service.writer import open_writers
     from services.ingester.tasks import tasks
 
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     bus = Bus(settings.redis_url)
-    writers = _writers(settings, ledger)
+    writers = open_writers(settings, ledger)
     ingester = Ingester(ledger, writers, settings, tell=lambda stream, watermark: hint(bus, stream, watermark))
     backfilling = Backfilling(ledger, writers, settings)
     return Service(
@@ -45,35 +40,6 @@ def build(settings: IngesterSettings) -> Service:
         keys=ledger.keys,
         close=[ledger.close, bus.close],
     )
-
-
-def backfilling(settings: IngesterSettings, ledger: Ledger) -> "Backfilling":
-    """Backfills alone, for a command: no broker is asked.
-
-    Raises:
-        BadInput: ccxt does not know the exchange.
-    """
-    from services.ingester.service.backfilling import Backfilling
-
-    return Backfilling(ledger, _writers(settings, ledger), settings)
-
-
-def _writers(settings: IngesterSettings, ledger: Ledger) -> "Writers":
-    from services.ingester.service.writer import Writers
-    from tidewheel.market.limiter import Limiter
-    from tidewheel.market.open import open_exchange
-
-    key, secret = settings.exchange_api_key, settings.exchange_api_secret
-    exchange = open_exchange(
-        settings.exchange,
-        type=settings.exchange_type,
-        url=settings.exchange_url,
-        api_key=key.get_secret_value() if key else None,
-        secret=secret.get_secret_value() if secret else None,
-        sleep_ms=settings.sleep_ms,
-        limiter=Limiter(settings.data_dir / "limits"),
-    )
-    return Writers(ledger, exchange, settings)
 
 
 def hint(bus: Bus, stream: StreamKey, watermark: UtcMillis | None) -> None:

@@ -31,7 +31,8 @@ def backfill(streams: tuple[str, ...], start: str | None, end: str | None, as_js
     from services.fleet.display import display
     from services.fleet.home import exchange_address, ledger_address
     from services.fleet.supervisor import read_state
-    from services.ingester.app import backfilling
+    from services.ingester.service.backfilling import Backfilling
+    from services.ingester.service.writer import open_writers
     from services.ingester.settings import IngesterSettings
     from tidewheel.contracts.states import BackfillState
     from tidewheel.contracts.times import parse_time
@@ -49,7 +50,7 @@ def backfill(streams: tuple[str, ...], start: str | None, end: str | None, as_js
     ledger = open_ledger(ledger_address(settings), settings.data_dir, settings.ledger_purpose)
     shown = display()
     try:
-        service = backfilling(settings, ledger)
+        service = Backfilling(ledger, open_writers(settings, ledger), settings)
         done = []
         for order in service.start(streams, first, last):
             with shown.step(f"{order.stream} from {moment(order.start)} to {moment(order.end)}"):

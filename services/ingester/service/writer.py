@@ -223,3 +223,25 @@ class StreamWriter:
             state = GapState.CONFIRMED_EMPTY if empty else GapState.OPEN
             self._ledger.bars.note_gap(self._held.lease, gap, state, evidence)
         return came
+
+
+def open_writers(settings: IngesterSettings, ledger: Ledger) -> Writers:
+    """The writers of the exchange that the settings name; no request is sent to it yet.
+
+    Raises:
+        BadInput: ccxt does not know the exchange.
+    """
+    from tidewheel.market.limiter import Limiter
+    from tidewheel.market.open import open_exchange
+
+    key, secret = settings.exchange_api_key, settings.exchange_api_secret
+    exchange = open_exchange(
+        settings.exchange,
+        type=settings.exchange_type,
+        url=settings.exchange_url,
+        api_key=key.get_secret_value() if key else None,
+        secret=secret.get_secret_value() if secret else None,
+        sleep_ms=settings.sleep_ms,
+        limiter=Limiter(settings.data_dir / "limits"),
+    )
+    return Writers(ledger, exchange, settings)
