@@ -19,9 +19,10 @@ def main() -> int:
     parser.add_argument("--sample", type=int, help="how many slips; all by default")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--places", nargs="*", default=(), help="only in these modules, or module.function")
+    parser.add_argument("--slips", nargs="*", default=(), help="only those whose name begins so")
     parser.add_argument("-k", default="", help="only tests of this name, as for pytest")
     asked = parser.parse_args()
-    hunt = Hunt(asked.sample, asked.seed, asked.places)
+    hunt = Hunt(asked.sample, asked.seed, asked.places, asked.slips)
     code = pytest.main([*asked.tests, "-k", asked.k, "-p", "no:xdist", "--timeout=0"], plugins=[hunt])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return int(code)

@@ -48,6 +48,7 @@ class Hunt:
     sample: int | None  #: how many mutants, all where None
     seed: int  #: of the draw
     places: Sequence[str] = ()  #: only of statements whose place begins so; all where empty
+    slips: Sequence[str] = ()  #: only those whose name begins so; all where empty
     found: dict[Mutant, bool] = field(default_factory=dict)  #: whether the tests noticed
     tests: dict[Mutant, dict[pytest.Item, float]] = field(default_factory=dict)  #: that execute it; their seconds
 
@@ -55,7 +56,11 @@ class Hunt:
         """See what the tests execute, then plant."""
         for item in session.items:
             self._watch(session, item)
-        drawn = sorted(each for each in self.tests if each.place.startswith(tuple(self.places) or ""))
+        drawn = sorted(
+            each
+            for each in self.tests
+            if each.place.startswith(tuple(self.places) or "") and each.slip.startswith(tuple(self.slips) or "")
+        )
         if self.sample is not None and self.sample < len(drawn):
             drawn = sorted(random.Random(self.seed).sample(drawn, self.sample))
         for number, mutant in enumerate(drawn, start=1):
@@ -136,7 +141,11 @@ def _executed(change: Callable[[ClauseElement, str, int, bool], ClauseElement]) 
         file = Path(frame.f_code.co_filename)
         if file.parent == _LEDGER:
             place = f"{file.stem}.{frame.f_code.co_name}"
-            statement = change(statement, place, frame.f_lineno, connection.dialect.name == "postgresql")
+            changed = change(statement, place, frame.f_lineno, connection.dialect.name == "postgresql")
+            if changed is not statement:
+                # To SQLAlchemy's cache a function of another name is the same statement.
+                connection.engine._compiled_cache = None
+            statement = changed
         return statement, many, one
 
     event.listen(Engine, "before_execute", before, retval=True)

@@ -283,7 +283,7 @@ def test_bad_bars_are_refused_whole(ledger: Ledger, lease: Lease) -> None:
 
 def test_last_finds_bars_over_gaps_and_seals(ledger: Ledger, lease: Lease) -> None:
     """`last` gives the newest n bars wherever they lie, and all of them where there are fewer."""
-    frame = candles(300)
+    frame = candles(301)
     assert len(ledger.bars.last(KEY, 5)) == 0
     ledger.bars.append(lease, KEY, frame.take(np.r_[0:50, 200:250]), "test")
     assert same(ledger.bars.last(KEY, 60), frame.take(np.r_[40:50, 200:250]))
@@ -293,6 +293,9 @@ def test_last_finds_bars_over_gaps_and_seals(ledger: Ledger, lease: Lease) -> No
     assert same(ledger.bars.last(KEY, 3), frame.take(slice(297, 300)))
     assert same(ledger.bars.last(KEY, 70), frame.take(np.r_[40:50, 200:250, 290:300]))
     assert len(ledger.bars.last(KEY, 1000)) == 110
+    ledger.bars.seal(lease, KEY)
+    ledger.bars.append(lease, KEY, frame.take(slice(300, 301)), "test")
+    assert same(ledger.bars.last(KEY, 1), frame.take(slice(300, 301)))
 
 
 def test_regime_state_only_moves_forward(ledger: Ledger, lease: Lease) -> None:

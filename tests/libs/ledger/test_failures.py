@@ -1,6 +1,9 @@
 """The last failure of a stream, on both dialects."""
 
+from sqlalchemy import update
+
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.tables import stream_failures
 
 BTC, ETH = "binance:BTC/USDT:1m", "binance:ethusdt:1m"
 
@@ -9,12 +12,14 @@ def test_failures_in_a_row_are_one_series(ledger: Ledger) -> None:
     """The newest reason stands, with the number of failures and when they began; another stream keeps its own."""
     ledger.failures.note(BTC, "exchange_unavailable", "no answer")
     ledger.failures.note(ETH, "unknown_symbol", "not traded")
+    with ledger._db.write() as connection:
+        connection.execute(update(stream_failures).values(failed_at=0))
     ledger.failures.note(BTC, "exchange_refused", "refuses requests for 60 s")
     first, second = ledger.failures.all()
 
     assert (first.stream, first.code, first.detail) == (BTC, "exchange_refused", "refuses requests for 60 s")
     assert (first.times, first.over_at) == (2, None)
-    assert first.since <= first.failed_at
+    assert 0 < first.since <= first.failed_at
     assert (second.stream, second.times) == (ETH, 1)
 
 
