@@ -83,6 +83,9 @@ def test_lists_have_an_order(ledger: Ledger, eth: Lease, lease: Lease) -> None:
         ledger.regimes.upsert(key, 0, {"bull": 1.0}, "bull", "v1")
         ledger.failures.note(str(key), "exchange_unavailable", "no answer")
     assert [each.key for each in ledger.regimes.all()] == [KEY, ETH]
+    ledger.regimes.upsert(KEY, M, {"bear": 1.0}, "bear", "v2")
+    told = [(each.state, each.version) for key in (KEY, ETH) if (each := ledger.regimes.get(key))]
+    assert told == [("bear", "v2"), ("bull", "v1")]
     assert [each.stream for each in ledger.failures.all()] == [str(KEY), str(ETH)]
     made = []
     for _ in range(4):
