@@ -55,7 +55,7 @@ def settings(tmp_path: Path, ledger_dsn: str, data_dir: Path) -> TrainerSettings
         ledger_db=ledger_dsn,
         auth_mode="dev",
         min_train_bars=500,
-        lease_seconds=3.0,
+        lease_seconds=30.0,
         instance="trainer-under-test",
     )
     return usual.model_copy(update={"restarts": 1})
