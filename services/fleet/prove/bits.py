@@ -4,7 +4,7 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
-from services.fleet.prove.bundles import FAMILY, stage
+from services.fleet.prove.apparatus.bundles import FAMILY, stage
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.modelstore.store import ModelStore

@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from services.fleet.processes import Child, tail
-from services.fleet.prove import programs, sweeper
+from services.fleet.prove.apparatus import beside
 from services.fleet.prove.ground import DIALECTS
+from services.fleet.prove.programs import sweeper
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import Unavailable
 
@@ -24,7 +25,7 @@ def prove(budget: Budget, tell: Tell, *, program: str = sweeper.__name__) -> Tal
     for number, dialect in enumerate(DIALECTS):
         place = budget.ground.fresh(dialect)
         died: Counter[str] = Counter()
-        child = programs.start(program, place.dsn, place.data_dir, budget.seed, trials, folder=place.data_dir)
+        child = beside.start(program, place.dsn, place.data_dir, budget.seed, trials, folder=place.data_dir)
         try:
             for told in _told(child, place.data_dir / sweeper.TOLD):
                 if told["n"]:

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from services.fleet.prove.crew import BROKER, FLEET, KEEPER, LEASE_SECONDS, POSTGRES, TRAINERS, Crew
+from services.fleet.prove.apparatus.crew import BROKER, FLEET, KEEPER, LEASE_SECONDS, POSTGRES, TRAINERS, Crew
+from services.fleet.prove.apparatus.stages import CONSUMER, JUDGED_BARS, disk_faults, part, seal, training_faults
 from services.fleet.prove.ground import DIALECTS, Place
 from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.prove.stages import CONSUMER, JUDGED_BARS, disk_faults, part, seal, training_faults
 from tidewheel.contracts.errors import LeaseTaken, Unavailable
 from tidewheel.contracts.states import ClaimState
 from tidewheel.ledger.open import Ledger, migrate, open_ledger

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.fleet.processes import Child, tail
-from services.fleet.prove import programs, workers
+from services.fleet.prove.apparatus import beside
 from services.fleet.prove.ground import DIALECTS, Place, plain
+from services.fleet.prove.programs import workers
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.states import ClaimState
 from tidewheel.ledger.open import Ledger, open_ledger
@@ -27,7 +28,7 @@ def prove(budget: Budget, tell: Tell, *, program: str = workers.__name__) -> Tal
     for number, dialect in enumerate(DIALECTS, start=1):
         place = budget.ground.fresh(dialect)
         storm = _Storm(place, dialect, dice)
-        nursery = programs.start(program, place.dsn, place.data_dir, folder=place.data_dir)
+        nursery = beside.start(program, place.dsn, place.data_dir, folder=place.data_dir)
         try:
             storm.wait_for_the_first_grant(nursery)
             while tally.trials < budget.trials * number // len(DIALECTS):

@@ -16,9 +16,10 @@ from typing import Any
 from structlog.testing import capture_logs
 
 from services.fleet.processes import tail
-from services.fleet.prove import programs, recorded_steps
-from services.fleet.prove.bundles import FAMILY, marks, stage
-from services.fleet.prove.crash_states import CrashState, crash_states
+from services.fleet.prove.apparatus import beside
+from services.fleet.prove.apparatus.bundles import FAMILY, marks, stage
+from services.fleet.prove.apparatus.crash_states import CrashState, crash_states
+from services.fleet.prove.programs import recorded_steps
 from services.fleet.prove.proof import Budget, Tally, Tell
 from services.ml_trainer.service.projection import Projection
 from tidewheel.contracts.errors import NotFound, TidewheelError, Unavailable
@@ -57,7 +58,7 @@ def prove(budget: Budget, tell: Tell, *, program: str = recorded_steps.__name__)
 
 
 def _record(program: str, kind: str, folder: Path) -> dict[str, Any]:
-    child = programs.start(program, kind, folder, folder=folder)
+    child = beside.start(program, kind, folder, folder=folder)
     deadline = time.monotonic() + _PATIENCE
     while child.exit_code() is None and time.monotonic() < deadline:
         time.sleep(0.02)

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from services.fleet.exchange_sim import sim_app
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.prove.ground import Place
-from services.fleet.prove.programs import served
 from services.fleet.prove.proof import Budget, Tally, Tell
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings

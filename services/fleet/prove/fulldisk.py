@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 
-from services.fleet.prove import full_disk
+from services.fleet.prove.programs import disk_filler
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import Unavailable
 
@@ -14,7 +14,7 @@ SIZE_MB = 4
 _MOUNT = f'mount -t tmpfs -o size={SIZE_MB}m tidewheel-prove "$0" && exec "$@"'
 
 
-def prove(budget: Budget, tell: Tell, *, program: str = full_disk.__name__) -> Tally:
+def prove(budget: Budget, tell: Tell, *, program: str = disk_filler.__name__) -> Tally:
     """A trial is an attempt with random room left, and another after room was made.
 
     Raises:

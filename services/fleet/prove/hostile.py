@@ -4,7 +4,8 @@ import json
 import time
 
 from services.fleet.processes import tail
-from services.fleet.prove import forgery, hostile_reader, programs
+from services.fleet.prove.apparatus import beside, forgery
+from services.fleet.prove.programs import hostile_reader
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import Unavailable
 
@@ -20,7 +21,7 @@ def prove(budget: Budget, tell: Tell, *, program: str = hostile_reader.__name__)
     made = forgery.forge_all(home, budget.trials)
     names = home / "folders.json"
     names.write_text(json.dumps([str(folder) for folder in made.values()]))
-    reader = programs.start(program, names, folder=home)
+    reader = beside.start(program, names, folder=home)
     deadline = time.monotonic() + _PATIENCE
     while reader.exit_code() is None and time.monotonic() < deadline:
         tell(min(1.0, reader.log.read_text().count("\n") / len(made)), "reading")

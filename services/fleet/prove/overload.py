@@ -15,8 +15,8 @@ import numpy as np
 from services.fleet.fleet import answers
 from services.fleet.ports import free_ports
 from services.fleet.processes import Child, Command, tail
-from services.fleet.prove import programs
-from services.fleet.prove.bundles import FAMILY, about
+from services.fleet.prove.apparatus import beside
+from services.fleet.prove.apparatus.bundles import FAMILY, about
 from services.fleet.prove.ground import Place
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.keys import StreamKey
@@ -64,7 +64,7 @@ def prove(
         with _role(module, role, place) as port:
             urls = [f"http://127.0.0.1:{port}{path}" for path in pressed[role]]
             counts = place.data_dir / f"{role}.counts"
-            load = programs.start("services.fleet.prove.press", _CLIENTS, counts, *urls, folder=place.data_dir)
+            load = beside.start("services.fleet.prove.programs.press", _CLIENTS, counts, *urls, folder=place.data_dir)
             try:
                 _await_load(port, load)
                 share = budget.trials // len(roles)

@@ -15,8 +15,8 @@ import numpy as np
 from services.fleet.fleet import VALKEY, Fleet, Plan
 from services.fleet.load import LOGRET, Answered, read
 from services.fleet.ports import free_ports
-from services.fleet.prove import recorded_steps
-from services.fleet.prove.bundles import FAMILY, about
+from services.fleet.prove.apparatus.bundles import FAMILY, about
+from services.fleet.prove.programs import recorded_steps
 from services.fleet.prove.proof import Budget, Tally, Tell
 from services.fleet.supervisor import Supervisor
 from tidewheel.contracts.errors import Unavailable

@@ -12,9 +12,9 @@ from itertools import combinations
 
 import numpy as np
 
-from services.fleet.prove.markets import Market, market
+from services.fleet.prove.apparatus.markets import Market, market
+from services.fleet.prove.apparatus.served_regimes import answers
 from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.prove.served_regimes import answers
 from tidewheel.features.frames import CandleFrame, Floats, Ints
 from tidewheel.features.returns import WINDOW, regime_features
 from tidewheel.models.identity import STATES

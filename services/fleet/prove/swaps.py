@@ -4,8 +4,9 @@ import json
 import time
 
 from services.fleet.processes import Child
-from services.fleet.prove import programs, reader
-from services.fleet.prove.bundles import FAMILY, stage
+from services.fleet.prove.apparatus import beside
+from services.fleet.prove.apparatus.bundles import FAMILY, stage
+from services.fleet.prove.programs import reader
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.modelstore.store import ModelStore
@@ -24,7 +25,7 @@ def prove(budget: Budget, tell: Tell, *, program: str = reader.__name__) -> Tall
     versions = [_publish(store, mark) for mark in range(_KEPT)]
     store.point(FAMILY, versions[0])
     loads = budget.trials * LOADS_PER_SWAP
-    readers = [programs.start(program, folder, loads // READERS, folder=folder) for _ in range(READERS)]
+    readers = [beside.start(program, folder, loads // READERS, folder=folder) for _ in range(READERS)]
     swaps = 0
     try:
         while swaps < budget.trials or any(each.exit_code() is None for each in readers):

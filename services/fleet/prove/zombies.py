@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any
 
+from services.fleet.prove.apparatus.ledger_model import TTL, Lost, Right, World
 from services.fleet.prove.ground import DIALECTS, Rows, difference, seal
-from services.fleet.prove.model import TTL, Lost, Right, World
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import FenceLost
 from tidewheel.contracts.states import Origin, RunState

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.fleet.prove import recorded_steps
+from services.fleet.prove.programs import recorded_steps
 from tests.libs.modelstore.bundles import mark_of, meta, payload
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.ledger.archive import Archive

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from services.fleet.prove.sweeper import main
+from services.fleet.prove.programs.sweeper import main
 from tidewheel.ledger import claims, leases
 from tidewheel.ledger.records import SealedFile
 from tidewheel.ledger.run_lease import RunLease

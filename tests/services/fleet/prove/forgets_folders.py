@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from services.fleet.prove.recorded_steps import main
+from services.fleet.prove.programs.recorded_steps import main
 from tidewheel import disk
 from tidewheel.modelstore import files
 

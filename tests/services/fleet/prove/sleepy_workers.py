@@ -4,7 +4,7 @@ import time
 
 from sqlalchemy import Connection, select
 
-from services.fleet.prove.workers import LEASE_MS, main
+from services.fleet.prove.programs.workers import LEASE_MS, main
 from tidewheel.contracts.errors import FenceLost
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.ledger import leases

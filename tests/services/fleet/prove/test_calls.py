@@ -15,7 +15,7 @@ from tests.services.fleet.prove import early_sweeper
 _THREE_FILES = """
 import os, sys
 from pathlib import Path
-from services.fleet.prove.tracing import killed_at
+from services.fleet.prove.apparatus.tracing import killed_at
 folder = Path(sys.argv[1])
 def work():
     for name in "abc":

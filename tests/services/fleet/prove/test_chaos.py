@@ -4,7 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from services.fleet.prove import chaos, crew
+from services.fleet.prove import chaos
+from services.fleet.prove.apparatus import crew
 from services.fleet.prove.proof import Budget, Tell
 from tests.services.fleet.prove import early_trainer
 

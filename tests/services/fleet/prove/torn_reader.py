@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from services.fleet.prove.reader import main
+from services.fleet.prove.programs.reader import main
 from tidewheel.modelstore.bundle import OpenBundle
 from tidewheel.modelstore.store import ModelStore
 

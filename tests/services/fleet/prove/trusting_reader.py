@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 
-from services.fleet.prove import hostile_reader
+from services.fleet.prove.programs import hostile_reader
 from tidewheel.modelstore import bundle
 from tidewheel.modelstore.bundle import OpenBundle
 

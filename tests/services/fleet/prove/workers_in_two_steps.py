@@ -4,7 +4,7 @@ import time
 
 from sqlalchemy import Connection
 
-from services.fleet.prove.workers import main
+from services.fleet.prove.programs.workers import main
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.ledger import claims, leases
 from tidewheel.ledger.records import NewVersion, Run

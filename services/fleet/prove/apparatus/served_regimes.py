@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from services.fleet.prove.programs import served
+from services.fleet.prove.apparatus.beside import served
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.keys import FAMILY, StreamKey
 from tidewheel.contracts.states import Origin

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from services.fleet.prove.bundles import stage
+from services.fleet.prove.apparatus.bundles import stage
 from tidewheel.modelstore.bundle import METADATA, canonical
 from tidewheel.modelstore.store import ModelStore
 

@@ -1,7 +1,7 @@
 """The program of the proof `fulldisk`: publishes, promotes and seals on a disk with ever less room.
 
-`python -m services.fleet.prove.full_disk DISK SIDE TRIALS SEED`: DISK is a small file system of its own, SIDE a folder
-elsewhere for the ledger; prints its tally as JSON.
+`python -m services.fleet.prove.programs.disk_filler DISK SIDE TRIALS SEED`: DISK is a small file system of
+its own, SIDE a folder elsewhere for the ledger; prints its tally as JSON.
 """
 
 import json
@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from services.fleet.prove import recorded_steps
-from services.fleet.prove.bundles import FAMILY, marks, stage
+from services.fleet.prove.apparatus.bundles import FAMILY, marks, stage
+from services.fleet.prove.programs import recorded_steps
 from services.fleet.prove.proof import Tally
 from tidewheel.contracts.errors import TidewheelError, Unavailable
 from tidewheel.contracts.states import Origin

@@ -1,7 +1,7 @@
 """The programs that the proof `crashes` listens to: publish, promote and roll back models; seal candles.
 
-`python -m services.fleet.prove.recorded_steps KIND FOLDER` works in FOLDER/disk, writes FOLDER/operations.json, and
-leaves a copy of the ledger for each of its commits in FOLDER/ledger-N.sqlite.
+`python -m services.fleet.prove.programs.recorded_steps KIND FOLDER` works in FOLDER/disk, writes
+FOLDER/operations.json, and leaves a copy of the ledger for each of its commits in FOLDER/ledger-N.sqlite.
 """
 
 import os
@@ -12,8 +12,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from services.fleet.prove.bundles import FAMILY, stage
-from services.fleet.prove.recording import Recorder
+from services.fleet.prove.apparatus.bundles import FAMILY, stage
+from services.fleet.prove.apparatus.recording import Recorder
 from services.ml_trainer.service.projection import Projection
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin

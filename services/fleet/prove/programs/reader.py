@@ -5,7 +5,7 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from services.fleet.prove.bundles import FAMILY, marks
+from services.fleet.prove.apparatus.bundles import FAMILY, marks
 from services.fleet.prove.proof import Tally
 from tidewheel.contracts.errors import TidewheelError
 from tidewheel.modelstore.store import ModelStore
@@ -28,7 +28,7 @@ def read(store: ModelStore, loads: int, enough: Path) -> Tally:
 
 
 def main(store: type[ModelStore] = ModelStore) -> None:
-    """`python -m services.fleet.prove.reader FOLDER LOADS`: prints its tally as JSON."""
+    """`python -m services.fleet.prove.programs.reader FOLDER LOADS`: prints its tally as JSON."""
     folder, loads = Path(sys.argv[1]), int(sys.argv[2])
     print(json.dumps(asdict(read(store(folder / "models"), loads, folder / ENOUGH))))
 

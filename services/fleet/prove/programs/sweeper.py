@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.fleet.prove.ground import Place
-from services.fleet.prove.stages import (
+from services.fleet.prove.apparatus.stages import (
     CONSUMER,
     KEY,
     disk_faults,
@@ -21,7 +20,8 @@ from services.fleet.prove.stages import (
     settings_at,
     training_faults,
 )
-from services.fleet.prove.tracing import killed_at
+from services.fleet.prove.apparatus.tracing import killed_at
+from services.fleet.prove.ground import Place
 from services.ml_trainer.service.fitting import FitChild, Progress, Waits
 from services.ml_trainer.service.job import FitJob
 from services.ml_trainer.service.projection import Projection
@@ -50,7 +50,7 @@ class Fitted(FitChild):
 
 
 def main() -> None:
-    """`python -m services.fleet.prove.sweeper DSN FOLDER SEED TRIALS`: the calls to die at, spread evenly."""
+    """`python -m services.fleet.prove.programs.sweeper DSN FOLDER SEED TRIALS`: the calls to die at, spread evenly."""
     place = Place(sys.argv[1], Path(sys.argv[2]))
     seed, trials = int(sys.argv[3]), int(sys.argv[4])
     sweep = Sweep(place, seed)

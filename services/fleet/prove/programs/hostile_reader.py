@@ -29,7 +29,7 @@ def read(folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """`python -m services.fleet.prove.hostile_reader FILE`: FILE lists the folders; prints JSON, one line each."""
+    """`python -m services.fleet.prove.programs.hostile_reader FILE`: FILE lists folders; prints JSON, a line each."""
     resource.setrlimit(resource.RLIMIT_AS, (ADDRESS_SPACE, ADDRESS_SPACE))
     for folder in json.loads(Path(sys.argv[1]).read_text()):
         print(json.dumps(read(Path(folder))), flush=True)

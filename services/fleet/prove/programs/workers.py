@@ -32,7 +32,7 @@ Granted = Callable[[int, int, int, int], None]  #: run, fence, and monotonic ns 
 
 
 def main() -> None:
-    """`python -m services.fleet.prove.workers DSN FOLDER`: keeps the workers alive until SIGTERM."""
+    """`python -m services.fleet.prove.programs.workers DSN FOLDER`: keeps the workers alive until SIGTERM."""
     dsn, folder = sys.argv[1], Path(sys.argv[2])
     living = {_fork(dsn, folder, consumer): consumer for consumer in CONSUMERS for _ in range(EACH)}
 

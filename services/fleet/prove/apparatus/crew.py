@@ -11,7 +11,7 @@ from pathlib import Path
 from services.fleet import embedded
 from services.fleet.ports import free_ports
 from services.fleet.processes import Child, Command, tail
-from services.fleet.prove.stages import CONSUMER
+from services.fleet.prove.apparatus.stages import CONSUMER
 from services.ml_trainer.service.fitting import CHILD_MODULE as FIT
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.roles import Role
