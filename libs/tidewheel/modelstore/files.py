@@ -1,4 +1,4 @@
-"""Links flipped in one step, and directories held under a lock while they are read or removed."""
+"""Links flipped in one step, directories listed, and held under a lock while they are read or removed."""
 
 import errno
 import fcntl
@@ -39,6 +39,14 @@ def writing(root: Path) -> Iterator[None]:
         if error.errno in (errno.ENOTDIR, errno.EISDIR, errno.EEXIST):
             raise BadSetting(f"{error.filename or root} is not what a models directory holds there") from error
         raise
+
+
+def entries(folder: Path) -> list[Path]:
+    """What is in a folder, sorted by name; nothing where there is no such folder."""
+    try:
+        return sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
 
 
 def replace_link(path: Path, target: str) -> None:

@@ -26,17 +26,17 @@ from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.disk import fsync_directory, make_folders, replace_durably, unused_name, write_durably
 from tidewheel.modelstore.bundle import VERSION, BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
-from tidewheel.modelstore.files import lock, replace_link, shared, writing
+from tidewheel.modelstore.files import entries, lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
+from tidewheel.modelstore.removal import STAGED, remove
 
 ROOT_FAMILY = FAMILY  #: the family behind <models>/current
-_CURRENT, _REGISTRY, _STAGED = "current", "registry", ".staged"
-_SWEEP_AGE = 60.0  #: seconds in which a stager surely holds its lock
+_CURRENT, _REGISTRY = "current", "registry"
 
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """A complete bundle that is not published yet; its lock keeps `sweep` away while the stager lives."""
+    """A complete bundle that is not published yet; its lock keeps it from being removed while the stager lives."""
 
     dir: Path
     family: str
@@ -74,7 +74,7 @@ class ModelStore:
         """
         manifest, files = describe(family, payload, meta)
         with writing(self.models_dir):
-            staging = self._family_dir(family) / _STAGED
+            staging = self._family_dir(family) / STAGED
             make_folders(staging)
             directory = unused_name(staging / manifest.version)
             directory.mkdir()
@@ -139,26 +139,9 @@ class ModelStore:
         with writing(self.models_dir), suppress(FileNotFoundError):
             shutil.rmtree(staged.dir)
 
-    def sweep(self) -> list[Path]:
-        """Remove what dead processes left behind, and name it."""
-        return [leftover for leftover in self.leftovers() if self.remove(leftover)]
-
-    def leftovers(self) -> list[Path]:
-        """Staged bundles, half-removed ones and unused links, old enough that a living owner holds a lock on them."""
-        homes = [entry for entry in _children(self.models_dir) if entry.is_dir() and not entry.is_symlink()]
-        return [
-            leftover
-            for home in (self.models_dir, *homes)
-            for leftover in (
-                *(entry for entry in _children(home) if entry.name.startswith(".") and entry.name != _STAGED),
-                *_children(home / _STAGED),
-            )
-            if _is_old(leftover)
-        ]
-
     def versions(self, family: str) -> list[str]:
         """Names of the published versions, by date of data."""
-        found = _children(self._family_dir(family))
+        found = entries(self._family_dir(family))
         return sorted(entry.name for entry in found if VERSION.fullmatch(entry.name) and not entry.is_symlink())
 
     def path(self, family: str, version: str) -> Path:
@@ -312,21 +295,7 @@ class ModelStore:
             return self.current(family) == version or needed(version)
 
         paths = [self.path(family, version) for version in versions]
-        return [path.name for path in paths if path.exists() and self.remove(path, in_use)]
-
-    def remove(self, path: Path, in_use: Callable[[str], bool] = lambda _: False) -> bool:
-        """Move a directory that nobody holds out of sight and delete it; False when it is in use."""
-        if path.is_symlink() or path.is_file():
-            with writing(self.models_dir):
-                path.unlink(missing_ok=True)
-            return True
-        with writing(self.models_dir), _exclusive(path) as free:
-            if not free or in_use(path.name):
-                return False
-            doomed = unused_name(path)
-            path.rename(doomed)
-            shutil.rmtree(doomed)
-        return True
+        return [path.name for path in paths if path.exists() and remove(self.models_dir, path, in_use)]
 
     def _check_same(self, final: Path, staged: Staged) -> None:
         existing = read_bundle(final, version=staged.version).manifest
@@ -373,27 +342,6 @@ class _Held:
         self._descriptor = descriptor
 
 
-@contextmanager
-def _exclusive(path: Path) -> Iterator[bool]:
-    """Whether the exclusive lock on a directory could be had at once."""
-    try:
-        descriptor = lock(path, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, NotFound):
-        yield False
-        return
-    try:
-        yield True
-    finally:
-        os.close(descriptor)
-
-
-def _is_old(path: Path) -> bool:
-    try:
-        return time.time() - path.lstat().st_mtime > _SWEEP_AGE
-    except FileNotFoundError:
-        return False
-
-
 def _no_link(path: Path) -> str:
     return f"{path} is not a symbolic link; remove it, the keeper puts it back"
 
@@ -401,10 +349,3 @@ def _no_link(path: Path) -> str:
 def _target(link: Path) -> Path:
     """Where a link points, made absolute without following further links."""
     return Path(os.path.normpath(link.parent.absolute() / link.readlink()))
-
-
-def _children(directory: Path) -> list[Path]:
-    try:
-        return sorted(directory.iterdir())
-    except FileNotFoundError:
-        return []

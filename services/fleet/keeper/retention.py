@@ -11,6 +11,7 @@ from pathlib import Path
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.removal import leftovers, remove
 from tidewheel.modelstore.store import ModelStore
 
 _ORPHAN_SECONDS = 3_600  #: a living trainer publishes within seconds of the rename
@@ -51,17 +52,17 @@ class Retention:
 
     def plan(self) -> list[Doomed]:
         """What may go now, and why; removes nothing."""
-        families = self._ledger.versions.families()
+        models_dir, families = self._store.models_dir, self._ledger.versions.families()
         versions = [doomed for family in families for doomed in self._versions(family)]
-        leftovers = [
-            Doomed(path, "left by a process that died", _bytes(path), partial(self._store.remove, path))
-            for path in self._store.leftovers()
+        abandoned = [
+            Doomed(path, "left by a process that died", _bytes(path), partial(remove, models_dir, path))
+            for path in leftovers(models_dir)
         ]
         half_written = [
             Doomed(path, "half-written by a process that died", _bytes(path), partial(_unlink, path))
             for path in self._ledger.half_written()
         ]
-        return [*versions, *leftovers, *half_written]
+        return [*versions, *abandoned, *half_written]
 
     def _versions(self, family: str) -> Iterator[Doomed]:
         for version, why in self._unneeded(family).items():

@@ -24,6 +24,7 @@ from services.fleet.prove.proof import Budget, Tally, Tell
 from services.ml_trainer.service.projection import Projection
 from tidewheel.contracts.errors import NotFound, TidewheelError, Unavailable
 from tidewheel.ledger.open import Ledger, open_ledger
+from tidewheel.modelstore.removal import leftovers, remove
 from tidewheel.modelstore.store import ModelStore
 
 KINDS = ("candles", "models")
@@ -113,10 +114,11 @@ def _recovered(store: ModelStore, ledger: Ledger, champion: str | None) -> Itera
         yield f"the keeper left {store.current(FAMILY)} in place of {champion}"
     for leftover in [*store.models_dir.rglob(".*")]:
         os.utime(leftover, (0, 0), follow_symlinks=False)
-    store.sweep()
+    for leftover in leftovers(store.models_dir):
+        remove(store.models_dir, leftover)
     left = [path.name for path in store.models_dir.rglob(".*") if path.name != ".staged"]
     if left:
-        yield f"{left} stayed after the keeper's sweep"
+        yield f"{left} stayed after the keeper had tidied"
     for version in store.versions(FAMILY):
         store.open(FAMILY, version)
     staged = stage(store, 2)
