@@ -1,13 +1,11 @@
 """The ASGI layer around every app: request id, limits, log line, metrics, and the last catch of errors."""
 
 import asyncio
-import json
 import math
 import random
 import re
 import time
 from collections.abc import Callable
-from typing import Any, NoReturn
 
 import structlog
 from anyio import CapacityLimiter
@@ -18,6 +16,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tidewheel.contracts.errors import Overloaded
+from tidewheel.kit.json_bodies import flaw
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import HTTP_IN_FLIGHT, HTTP_REQUESTS, HTTP_SECONDS
 from tidewheel.kit.problems import error_response, http_problem, problem_response
@@ -26,19 +25,9 @@ from tidewheel.kit.settings import Settings
 MAX_HEADER_BYTES = 32 * 1024
 PROBES = frozenset({"/health", "/ready", "/metrics"})  #: answered however many requests are in flight
 SHORT = 32 * 1024  #: bytes; what JSON is longer is looked at in a thread, as the event loop has others to answer
-MAX_VALUES, MAX_MEMBERS = 50_000, 5_000  #: of a JSON body; parsing it holds up the process: here for 20 ms at most
 _SHEDDING_SECONDS = 10.0  #: without a refusal, and the next one is told in the log
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-# A JSON body is parsed a second time, strictly, only where these bytes make a flaw possible that Python's parser
-# lets through: NaN, a number beyond float64, half of a surrogate pair (which no answer could repeat in UTF-8), and
-# a member's name that comes twice, of which the first would be dropped.
-# In the shape all digits are 0, E is e and D is d; one regular expression for it takes 70 times as long.
-_SHAPE = bytes.maketrans(b"123456789ED", b"000000000ed")
-_SUSPECT_SHAPES = (b"NaN", b"Infinity", b"e000", b"0" * 300, rb"\ud")
-# A string, and whether it is a name. It matches at every quote and gives nothing back, so the time grows with the
-# length alone, whatever is sent.
-_STRING = re.compile(rb'(?s)"((?:[^"\\]++|\\.)*+)(?:"(\s*+:)?|\\?\Z)')
 
 
 class Envelope:
@@ -123,9 +112,9 @@ class Envelope:
         limited = self._limited(receive)
         if self._strict_json and _is_json(headers):
             body = await _read(limited)
-            flaw = _flaw(body) if len(body) <= SHORT else await run_sync(_flaw, body, limiter=self._checking)
-            if flaw:
-                await problem_response(422, "bad_input", "The input cannot be used", flaw)(scope, receive, send)
+            found = flaw(body) if len(body) <= SHORT else await run_sync(flaw, body, limiter=self._checking)
+            if found:
+                await problem_response(422, "bad_input", "The input cannot be used", found)(scope, receive, send)
                 return
             limited = _replayed(body, receive)
         await self._app(scope, limited, send)
@@ -217,52 +206,3 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return replayed
-
-
-def _flaw(body: bytes) -> str | None:
-    """Why a JSON body cannot be used that parses; one that does not is left to the app's own parser."""
-    if json.detect_encoding(body) != "utf-8":
-        return "the body is not UTF-8, or begins with a byte order mark; send JSON as plain UTF-8"
-    members = body.count(b":")
-    values = body.count(b",") + body.count(b"[") + body.count(b"{")
-    if values > MAX_VALUES or members > MAX_MEMBERS:
-        return f"the body holds more than {MAX_VALUES} values or {MAX_MEMBERS} members; send it in parts"
-    names = [string[1] for string in _STRING.finditer(body) if string[2]] if members > 1 else []
-    repeats = len(set(names)) < len(names) or any(b"\\" in name for name in names)
-    shape = body.translate(_SHAPE, b"+")
-    if not repeats and not any(mark in shape for mark in _SUSPECT_SHAPES):
-        return None
-    try:
-        value = json.loads(body, parse_constant=_refuse, parse_float=_finite, object_pairs_hook=_unique)
-        json.dumps(value, ensure_ascii=False).encode()
-    except _Flaw as found:
-        return str(found)
-    except UnicodeEncodeError:
-        return "the body holds half of a surrogate pair; send text that UTF-8 can carry"
-    except (ValueError, RecursionError):
-        return None
-    return None
-
-
-class _Flaw(Exception):
-    pass
-
-
-def _refuse(text: str) -> NoReturn:
-    raise _Flaw(f"the body holds {text[:40]}, which is not a finite number; send null, or leave the member out")
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        _refuse(text)
-    return number
-
-
-def _unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in members:
-        if name in found:
-            raise _Flaw(f"the body names {ascii(name)[:60]} twice in one object; send it once")
-        found[name] = value
-    return found

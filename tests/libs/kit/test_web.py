@@ -11,8 +11,7 @@ from starlette.testclient import TestClient
 from tidewheel.contracts.errors import Conflict, Overloaded, Unavailable
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import Actor, open_routes, require
-from tidewheel.kit.envelope import MAX_MEMBERS, MAX_VALUES
-from tidewheel.kit.envelope import _flaw as flaw_of
+from tidewheel.kit.json_bodies import MAX_MEMBERS, MAX_VALUES, flaw
 from tidewheel.kit.problems import problem
 from tidewheel.kit.schemas import RequestBody
 from tidewheel.kit.service import Service
@@ -242,13 +241,13 @@ def test_time_for_a_body_grows_with_its_length_alone() -> None:
     started = time.monotonic()
     for end in (b"", b"\\", b'"'):
         body = b'{"price": "' + b'\\"' * 100_000 + end
-        assert flaw_of(body) is None
+        assert flaw(body) is None
     assert time.monotonic() - started < 20
 
 
 def test_a_body_of_more_values_than_may_be_parsed_at_once() -> None:
     """Two megabytes can be a million small things, and parsing them would hold up every other request."""
     for piece, most in ((b"1", MAX_VALUES), (b"[]", MAX_VALUES // 2), (b'{"a":1}', MAX_MEMBERS)):
-        flaws = [flaw_of(b"[" + b",".join([piece] * count) + b"]") for count in (most, most + 1)]
+        flaws = [flaw(b"[" + b",".join([piece] * count) + b"]") for count in (most, most + 1)]
         assert flaws[0] is None
         assert f"{MAX_VALUES} values or {MAX_MEMBERS} members" in str(flaws[1])

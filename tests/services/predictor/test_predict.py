@@ -11,7 +11,7 @@ from tests.services.predictor.conftest import BTC, bars, stored
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
 from tidewheel.features.returns import log_returns
-from tidewheel.kit.envelope import _flaw as flaw_of
+from tidewheel.kit.json_bodies import flaw
 from tidewheel.kit.settings import Settings
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
@@ -202,7 +202,7 @@ def test_too_many_points(version: str, client: TestClient) -> None:
     longest, bar = -1.2345678901234567e-300, [1_767_225_600_000, *[1.2345678901234567e300] * 5]
     for name, item, most in (("logret", longest, MAX_RETURNS), ("bars", bar, MAX_BARS)):
         body = json.dumps({name: [item] * most}).encode()
-        assert len(body) <= Settings.model_fields["max_body_bytes"].default and flaw_of(body) is None
+        assert len(body) <= Settings.model_fields["max_body_bytes"].default and flaw(body) is None
 
         answer = client.post("/predict", json={name: [item] * (most + 1)})
         assert answer.status_code == 422
