@@ -1,4 +1,4 @@
-"""Which ledger a home has."""
+"""Which ledger, broker and exchange belong to a home."""
 
 from collections.abc import Mapping
 from pathlib import Path

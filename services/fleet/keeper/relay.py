@@ -1,7 +1,8 @@
 """Sending what the ledger has decided: the outbox after its commit, and hints that nobody followed."""
 
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 from pydantic import ValidationError
@@ -9,7 +10,6 @@ from pydantic import ValidationError
 from tidewheel.contracts.errors import BadBundle, NotFound
 from tidewheel.contracts.messages import Channels, IngestBackfill, Message, TrainRun, message_type
 from tidewheel.contracts.states import RunState
-from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Event
@@ -81,16 +81,30 @@ class OutboxRelay:
             _log.error("current_not_moved", family=family, detail=refused.detail)
 
 
+class _Patience:
+    """When the hint of each id was last sent, so that a queue behind long work does not fill with them."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._sent = seconds, dict[int, float]()
+
+    def due(self, waiting: Sequence[int]) -> Iterator[int]:
+        """Those whose turn it is; each counts as sent when the caller asks for the next, so a failed one does not."""
+        self._sent = {each: at for each, at in self._sent.items() if each in waiting}
+        for each in waiting:
+            if time.monotonic() - self._sent.get(each, -math.inf) >= self._seconds:
+                yield each
+                self._sent[each] = time.monotonic()
+
+
 class StaleRuns:
     """Re-sends the hint of a run that waits unclaimed, or whose worker fell silent.
 
-    The ledger decides who may work, so a hint too many is harmless; `patience` keeps a queue behind a long run from
-    filling with them.
+    The ledger decides who may work, so a hint too many is harmless.
     """
 
     def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
-        self._ledger, self._sender, self._patience = ledger, sender, patience_seconds
-        self._hinted: dict[int, float] = {}
+        self._ledger, self._sender, self._patience_ms = ledger, sender, patience_seconds * 1_000
+        self._patience = _Patience(patience_seconds)
 
     def __call__(self) -> None:
         """Hint at every stale run whose turn it is.
@@ -98,25 +112,25 @@ class StaleRuns:
         Raises:
             Unavailable: the broker or the ledger is away.
         """
-        now: UtcMillis = self._ledger.now()
-        stale = self._ledger.runs.stale()
-        waiting = {run.id for run in stale}
-        self._hinted = {run_id: at for run_id, at in self._hinted.items() if run_id in waiting}
-        for run in stale:
-            if run.state is RunState.QUEUED and run.attempts == 0 and now - run.created_at < self._patience * 1_000:
-                continue  # its own outbox event is still on its way
-            if time.monotonic() - self._hinted.get(run.id, float("-inf")) >= self._patience:
-                _log.warning("run_hinted_again", run_id=run.id, state=run.state, attempts=run.attempts)
-                self._sender.send(TrainRun(run_id=run.id))
-                self._hinted[run.id] = time.monotonic()
+        # The outbox event of a run that was just ordered is still on its way.
+        ordered_before = self._ledger.now() - self._patience_ms
+        stale = {
+            run.id: run
+            for run in self._ledger.runs.stale()
+            if run.state is not RunState.QUEUED or run.attempts or run.created_at <= ordered_before
+        }
+        for run_id in self._patience.due([*stale]):
+            run = stale[run_id]
+            _log.warning("run_hinted_again", run_id=run_id, state=run.state, attempts=run.attempts)
+            self._sender.send(TrainRun(run_id=run_id))
 
 
 class StaleBackfills:
     """Re-sends the hint of a backfill that nobody works on and that has not come on for `patience` seconds."""
 
     def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
-        self._ledger, self._sender, self._patience = ledger, sender, patience_seconds
-        self._hinted: dict[int, float] = {}
+        self._ledger, self._sender, self._patience_ms = ledger, sender, patience_seconds * 1_000
+        self._patience = _Patience(patience_seconds)
 
     def __call__(self) -> None:
         """Hint at every one whose turn it is.
@@ -124,11 +138,8 @@ class StaleBackfills:
         Raises:
             Unavailable: the broker or the ledger is away.
         """
-        stood_since = self._ledger.now() - self._patience * 1_000
+        stood_since = self._ledger.now() - self._patience_ms
         stale = [each.id for each in self._ledger.backfills.stale() if each.changed_at <= stood_since]
-        self._hinted = {backfill: at for backfill, at in self._hinted.items() if backfill in stale}
-        for backfill in stale:
-            if time.monotonic() - self._hinted.get(backfill, float("-inf")) >= self._patience:
-                _log.warning("backfill_hinted_again", backfill_id=backfill)
-                self._sender.send(IngestBackfill(backfill_id=backfill))
-                self._hinted[backfill] = time.monotonic()
+        for backfill in self._patience.due(stale):
+            _log.warning("backfill_hinted_again", backfill_id=backfill)
+            self._sender.send(IngestBackfill(backfill_id=backfill))

@@ -103,6 +103,23 @@ def test_a_run_whose_worker_fell_silent_is_hinted_at_once(ledger: Ledger, sent: 
     assert sent.messages == [TrainRun(run_id=run.id)]
 
 
+def test_a_hint_that_could_not_be_sent_is_sent_at_the_next_turn(ledger: Ledger, sent: Sent) -> None:
+    """While the broker is away nothing counts as sent, so patience does not begin."""
+    run, _ = ledger.runs.start_or_join("hmm", "hmm", "test")
+    lease = ledger.runs.lease(run.id, "dying", 60_000)
+    assert lease is not None
+    ledger.leases.release(lease.lease)
+    stale = StaleRuns(ledger, sent, patience_seconds=3_600)
+
+    sent.away = Unavailable("gone")
+    with pytest.raises(Unavailable):
+        stale()
+    sent.away = None
+    stale()
+
+    assert sent.messages == [TrainRun(run_id=run.id)]
+
+
 def test_a_backfill_nobody_takes_is_hinted_again_with_patience(ledger: Ledger, sent: Sent) -> None:
     """A lost message is repaired; what somebody works on, or has just come on, is left alone."""
     key = StreamKey("binance", "BTC/USDT", "1m")
