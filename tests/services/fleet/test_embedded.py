@@ -11,7 +11,8 @@ import redis
 from services.fleet.embedded import postgres, require_passable, valkey
 from services.fleet.ports import free_ports
 from services.fleet.supervisor import Supervisor
-from tests.services.fleet.test_supervisor import eventually, gone
+from tests.services.fleet.test_supervisor import gone
+from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting
 
 
@@ -42,7 +43,7 @@ def test_postgres_survives_kill_and_restart(roomy_tmp: Path) -> None:
             supervisor.watch()
             return supervisor.children[0].exit_code() is None and server.command.ready()
 
-        assert eventually(back, 20)
+        until(back)
         assert height(server.dsn) == 42
         pid = supervisor.children[0].pid
     assert gone(pid)

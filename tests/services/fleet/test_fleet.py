@@ -20,7 +20,8 @@ from services.fleet.demo import Stage, Step, StepFailed, play
 from services.fleet.display import Lines
 from services.fleet.fleet import answers
 from services.fleet.ports import free_ports, require_free
-from tests.services.fleet.test_supervisor import eventually, gone
+from tests.services.fleet.test_supervisor import gone
+from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting
 
 BARS = 2_000
@@ -78,7 +79,7 @@ def test_replay_runs_the_loop_on_recorded_candles(tmp_path: Path) -> None:
     assert sum(count for name, count in report["tasks"].items() if "tidewheel.train.run" in name) >= 1
     assert {"valkey", "edge", "predictor", "keeper"} <= set(report["memory_mib"])
     assert len(seen) > 8
-    assert eventually(lambda: all(gone(pid) for pid in seen), 5)
+    until(lambda: all(gone(pid) for pid in seen))
 
 
 def test_candles_of_another_timeframe_are_refused_before_anything_starts(tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ def exchange(folder: Path) -> Iterator[str]:
     replay = ("--replay", str(recorded(folder)))
     process = tidewheel(folder, "serve", "exchange-sim", "--port", str(port), *replay)
     try:
-        assert eventually(lambda: answers(f"http://127.0.0.1:{port}/api/v3/ping"), 30)
+        until(lambda: answers(f"http://127.0.0.1:{port}/api/v3/ping"))
         yield f"http://127.0.0.1:{port}"
     finally:
         process.terminate()
@@ -138,7 +139,7 @@ def up(folder: Path, base: int, environment: Mapping[str, str]) -> Iterator["sub
         fleet.send_signal(signal.SIGINT)
         _, err = fleet.communicate(timeout=60)
     assert fleet.returncode == 0, err
-    assert eventually(lambda: all(gone(pid) for pid in wards), 3)
+    until(lambda: all(gone(pid) for pid in wards))
 
 
 def test_a_second_up_goes_on_where_the_first_stopped(tmp_path: Path) -> None:
