@@ -24,7 +24,7 @@ from tests.services.fleet.test_supervisor import gone
 from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting
 
-BARS = 2_000
+BARS = 6_500
 FIRST = 1_700_000_100_000  # UTC ms of the first bar
 
 
