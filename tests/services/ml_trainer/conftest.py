@@ -12,7 +12,7 @@ from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
 from tests.libs.models.worlds import START, market
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import Origin
+from tidewheel.contracts.states import ClaimState, Origin
 from tidewheel.features.frames import CandleFrame
 from tidewheel.kit.settings import load
 from tidewheel.ledger.open import Ledger
@@ -27,6 +27,8 @@ BARS = 6_500  #: enough for 20 blocks of hold-out
 
 Feed = Callable[..., SealedFile]
 Build = Callable[..., Trainer]
+Queue = Callable[[], int]
+InThread = Callable[[Callable[[], object]], threading.Thread]
 
 
 @pytest.fixture
@@ -95,13 +97,13 @@ def canned(settings: TrainerSettings, fitted: Mapping[str, bytes]) -> str:
 
 
 @pytest.fixture
-def queue(ledger: Ledger) -> Callable[[], int]:
+def queue(ledger: Ledger) -> Queue:
     """Queue a run of the consumer hmm; its id."""
     return lambda: ledger.runs.start_or_join("hmm", "hmm", "test")[0].id
 
 
 @pytest.fixture
-def in_thread() -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
+def in_thread() -> Iterator[InThread]:
     """Run something beside the test; the test waits for its end."""
     threads: list[threading.Thread] = []
 
@@ -114,6 +116,11 @@ def in_thread() -> Iterator[Callable[[Callable[[], object]], threading.Thread]]:
     for thread in threads:
         thread.join(30)
         assert not thread.is_alive()
+
+
+def claims(ledger: Ledger) -> dict[ClaimState, int]:
+    """How many files stand where, without zeros."""
+    return {state: count for state, count in ledger.claims.states("hmm").items() if count}
 
 
 def later(frame: CandleFrame, bars: int) -> CandleFrame:

@@ -1,6 +1,5 @@
 """The trainer's HTTP face."""
 
-import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -9,15 +8,13 @@ from fastapi.testclient import TestClient
 
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.settings import TrainerSettings
-from tests.services.ml_trainer.conftest import BARS, Build, Feed, later, market
+from tests.services.ml_trainer.conftest import BARS, Build, Feed, InThread, later, market
 from tests.waiting import until
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import open_routes
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
-
-InThread = Callable[[Callable[[], object]], threading.Thread]
 
 
 @pytest.fixture
