@@ -177,6 +177,7 @@ def _training(ledger: Ledger, family: str, now: UtcMillis, warnings: list[str]) 
             "replica": each.id,
             "loaded": each.loaded,
             "current": champion is not None and each.loaded == champion.version,
+            "silent_s": max(0, now - each.seen_at) // 1000,
             "late": each.seen_at < now - _BEAT_MS,
             "error": each.error,
         }
@@ -191,7 +192,10 @@ def _training(ledger: Ledger, family: str, now: UtcMillis, warnings: list[str]) 
         warnings.append(f"the last run ({runs[0].id}) failed: {runs[0].reason}")
     for replica in replicas:
         if replica["late"]:
-            warnings.append(f"{replica['replica']} has not been heard of for {_BEAT_MS // 1000} s")
+            warnings.append(
+                f"{replica['replica']} has not been heard of for {replica['silent_s']} s: it was killed, or it hangs; "
+                f"forgotten after {_FORGOTTEN_MS // MINUTE} min"
+            )
         elif replica["error"]:
             warnings.append(f"{replica['replica']}: {replica['error']}")
         elif champion is not None and not replica["current"]:

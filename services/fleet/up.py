@@ -31,7 +31,8 @@ _FLOWER_OFFSET = 9  # from the port base: 5555 is no neighbour of the others
 def up(*, simulate: bool, with_postgres: bool, port_base: int | None, say: Callable[[str], None]) -> None:
     """Run the fleet until SIGINT or SIGTERM, restarting what crashes.
 
-    A simulated fleet lives in `sim` under the home: its candles never meet those of a real exchange.
+    A simulated fleet lives in `sim` under the home, or in the home where that is a simulated fleet's already: its
+    candles never meet those of a real exchange.
 
     Raises:
         BadSetting, Conflict, Unavailable: the fleet cannot start, and why; nothing is left running.
@@ -62,7 +63,7 @@ def plan_of(settings: Settings, *, simulate: bool, with_postgres: bool, port_bas
     """
     given = settings.model_fields_set
     _check(settings.auth_mode if "auth_mode" in given else "dev", settings.listen)
-    home = settings.tidewheel_home / "sim" if simulate else settings.tidewheel_home
+    home = simulated_home(settings.tidewheel_home) if simulate else settings.tidewheel_home
     ports: dict[str, int] = {role.value: port for role, port in PORTS.items()}
     if port_base is not None:
         ports = {role: port_base + port - PORTS[Role.EDGE] for role, port in PORTS.items() if role is not Role.FLOWER}
@@ -116,22 +117,31 @@ def _watch(supervisor: Supervisor, simulated: Plan | None) -> NoReturn:
         time.sleep(_WATCH_SECONDS)
 
 
-def _clock_file(plan: Plan) -> Path:
-    return plan.home / "run" / "sim-clock.json"
+def simulated_home(home: Path) -> Path:
+    """The folder `sim` of `home`, or `home` where it is one already: `up` tells people to set TIDEWHEEL_HOME to it."""
+    return home if _is_simulated(home) else home / "sim"
+
+
+def _is_simulated(home: Path) -> bool:
+    return _clock_file(home).exists()
+
+
+def _clock_file(home: Path) -> Path:
+    return home / "run" / "sim-clock.json"
 
 
 def save_clock(plan: Plan) -> None:
     """Note where the simulated exchange's clock stands."""
     with suppress(Unavailable):  # it crashed, and the supervisor is about to start it again
         now = clock(plan.url(Role.EXCHANGE_SIM))["now"]
-        fresh = _clock_file(plan).with_suffix(".new")
+        fresh = _clock_file(plan.home).with_suffix(".new")
         fresh.write_text(json.dumps({"now": now}))
-        fresh.replace(_clock_file(plan))
+        fresh.replace(_clock_file(plan.home))
 
 
 def resume_clock(plan: Plan, say: Callable[[str], None]) -> None:
     """Move the simulated exchange's clock to where the last `up` left it: the ledger remembers those candles."""
-    if _clock_file(plan).exists():
-        now = json.loads(_clock_file(plan).read_text())["now"]
+    if _clock_file(plan.home).exists():
+        now = json.loads(_clock_file(plan.home).read_text())["now"]
         turn_clock(plan.url(Role.EXCHANGE_SIM), now=now)
         say(f"the simulated exchange goes on at {iso(now)}")

@@ -20,7 +20,8 @@ def build(settings: PredictorSettings) -> Service:
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     store, bus = ModelStore(settings.models_dir), Bus(settings.redis_url)
     live = LiveModel(store, settings.family, load_warm, on_change=lambda: _wake(heartbeat, nowcasts))
-    heartbeat = Repeating("heartbeat", HEARTBEAT_SECONDS, Heartbeat(ledger, live, settings.instance).beat)
+    heart = Heartbeat(ledger, live, settings.instance)
+    heartbeat = Repeating("heartbeat", HEARTBEAT_SECONDS, heart.beat)
     nowcasts = Repeating("nowcasts", NOWCAST_SECONDS, Nowcasts(ledger, live, settings.nowcast_bars).write)
     listener = Listener(bus, settings.family, flipped=live.nudge, stored=nowcasts.nudge)
     predictor = Predictor(ledger, store, live, instance=settings.instance, nowcast_bars=settings.nowcast_bars)
@@ -37,7 +38,7 @@ def build(settings: PredictorSettings) -> Service:
         spare=[bus.ping],
         loops=[live, nowcasts, heartbeat, listener],
         keys=ledger.keys,
-        close=[ledger.close, bus.close],
+        close=[ledger.close, bus.close, heart.leave],
     )
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 import numpy as np
 
@@ -88,19 +89,21 @@ class Predictor:
                 code="registry_not_served",
             )
         if serving is None:
-            raise Unavailable(
-                f"no model of {self._live.family} is in service{self._why()}; "
-                "train one with POST /train, or look at GET /model",
-                code="no_model",
-            )
+            raise self._no_model()
         if request.stream is not None:
             return self._of_stream(StreamKey.parse(request.stream), serving)
         if request.bars is not None:
             return self._of_bars(request.bars, serving)
         return self._of_returns(request.logret or [], serving)
 
-    def _why(self) -> str:
-        return f" ({self._live.error})" if self._live.error else ""
+    def _no_model(self) -> Unavailable:
+        family, wanted = self._live.family, self._store.current(self._live.family)
+        if wanted is not None and self._live.error is None:
+            told = f"{wanted} of {family} was just promoted and is being loaded; ask again in a second"
+            return Unavailable(told, code="no_model", retry_after=1)
+        why = f" ({self._live.error})" if self._live.error else ""
+        told = f"no model of {family} is in service{why}; train one with POST /train, or look at GET /model"
+        return Unavailable(told, code="no_model")
 
     def _of_returns(self, logret: list[float], serving: Serving) -> RegimeAnswer:
         if len(logret) < WINDOW:
@@ -215,6 +218,11 @@ class Heartbeat:
         serving = self._live.get()
         loaded = serving.version if serving else None
         self._ledger.replicas.beat(self._instance, Role.PREDICTOR, self._live.family, loaded, self._live.error)
+
+    def leave(self) -> None:
+        """The last sign, of an orderly end: who is silent without it was killed, or hangs."""
+        with suppress(TidewheelError):  # without the ledger it is taken for killed, which holds nobody's end up
+            self._ledger.replicas.leave(self._instance)
 
 
 class Listener:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Row, select
+from sqlalchemy import Row, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.ledger.engine import Database
@@ -24,6 +24,11 @@ class Replicas:
             connection.execute(
                 insert(replicas).values(id=id, **now).on_conflict_do_update(index_elements=["id"], set_=now)
             )
+
+    def leave(self, id: str) -> None:
+        """Say that replica `id` ended in order; without effect where it is not known."""
+        with self._db.write() as connection:
+            connection.execute(delete(replicas).where(replicas.c.id == id))
 
     def live(self, family: str, within_ms: int = 15_000) -> list[Replica]:
         """The family's replicas that were heard of in the last `within_ms`, by id."""

@@ -55,7 +55,10 @@ def check_database(db: Database, purpose: Purpose) -> Identity:
         Unavailable: the server cannot be reached.
     """
     if db.path is not None and not db.path.exists():
-        raise SchemaMismatch(f"there is no ledger at {db.path}; {_MIGRATE} first")
+        raise SchemaMismatch(
+            f"there is no ledger at {db.path}; `tidewheel up` makes one there, or {_MIGRATE}; "
+            "if a fleet keeps one elsewhere, set the TIDEWHEEL_HOME that `up` printed"
+        )
     with db.read() as connection:
         revision = _revision(connection)
         if revision is None:

@@ -39,7 +39,7 @@ def ledger() -> None:
 @ledger.command()
 @json_option
 def migrate(as_json: bool) -> None:
-    """Bring the ledger's tables to this program's revision; safe to run again."""
+    """Bring the tables to this program's revision; safe to repeat."""
     from tidewheel.ledger.open import migrate as migrate_ledger
 
     settings = load(Settings)
@@ -76,7 +76,10 @@ def ls(as_json: bool) -> None:
 @click.argument("stream")
 @json_option
 def show(stream: str, as_json: bool) -> None:
-    """Show a stream's files and gaps; STREAM is written binance:BTC/USDT:1m."""
+    """Show a stream's files and gaps.
+
+    STREAM is written binance:BTC/USDT:1m.
+    """
     key = StreamKey.parse(stream)
     with opened() as ledger:
         if ledger.streams.get(key) is None:
@@ -111,7 +114,10 @@ def show(stream: str, as_json: bool) -> None:
 @json_option
 @click.pass_context
 def fsck(ctx: click.Context, as_json: bool) -> None:
-    """Check the ledger against its files and promises; exit status 1 when something is wrong."""
+    """Check the ledger against its files and promises.
+
+    Exit status 1 when something is wrong.
+    """
     with opened() as ledger:
         findings = [
             {"check": each.check, "ok": each.ok, "count": each.count, "detail": each.detail} for each in ledger.fsck()
@@ -126,7 +132,10 @@ def fsck(ctx: click.Context, as_json: bool) -> None:
 @click.option("--consumer", default="hmm", show_default=True, help="Whose claims on the files.")
 @json_option
 def requeue(targets: tuple[str, ...], consumer: str, as_json: bool) -> None:
-    """Free files that too many attempts failed on: file ids, or run:RUN for the poison that run left behind."""
+    """Free files that too many attempts failed on.
+
+    They are named by their ids, or as run:RUN for the poison that run left behind.
+    """
     wrong = [target for target in targets if not target.removeprefix("run:").isdecimal()]
     if wrong:
         raise click.BadParameter(f"{wrong[0]!r} is neither a file's id nor run:RUN", param_hint="run:RUN|FILE...")
@@ -141,15 +150,23 @@ def requeue(targets: tuple[str, ...], consumer: str, as_json: bool) -> None:
         freed = ledger.claims.requeue(consumer, files, f"cli:{getpass.getuser()}")
     if as_json:
         print_json({"consumer": consumer, "files": freed})
+    elif freed:
+        told = ", ".join(map(str, freed))
+        click.echo(f"Free again for {consumer}, and the next run takes them: {told}.")
     else:
-        click.echo(f"{len(freed)} files of {consumer} are free again: the next run takes them.")
+        click.echo(
+            f"Nothing to free: no attempt of {consumer} failed on {', '.join(targets)}. `tidewheel runs` lists runs."
+        )
 
 
 @ledger.command()
 @click.argument("lease")
 @json_option
 def release(lease: str, as_json: bool) -> None:
-    """End the lease called LEASE, such as run:42; its holder's next write is refused."""
+    """End the lease called LEASE, such as run:42.
+
+    Its holder's next write is refused.
+    """
     with opened() as ledger:
         ended = ledger.leases.end(lease)
     if as_json:

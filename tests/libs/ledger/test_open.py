@@ -84,7 +84,9 @@ class TestSchema:
 class TestSqlite:
     def test_no_file(self, tmp_path: Path) -> None:
         """Opening a ledger that is not there says so, and does not leave an empty file behind."""
-        with pytest.raises(SchemaMismatch, match=r"there is no ledger at .*tidewheel ledger migrate"):
+        with pytest.raises(
+            SchemaMismatch, match=r"there is no ledger at .*`tidewheel up` .*tidewheel ledger migrate.*TIDEWHEEL_HOME"
+        ):
             open_ledger(str(tmp_path / "x.sqlite"), tmp_path)
         assert list(tmp_path.iterdir()) == []
 

@@ -114,6 +114,19 @@ def test_a_wrong_option_is_json_too(given: list[str], capsys: pytest.CaptureFixt
     assert told.err == ""
 
 
+def test_nothing_to_requeue_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A number that is no poison file is not answered as if files were freed."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(tmp_path / "home"))
+    for given in (["ledger", "migrate"], ["ledger", "requeue", "99", "run:7"]):
+        with pytest.raises(SystemExit) as ended:
+            main(given)
+        assert ended.value.code == 0
+    assert "Nothing to free: no attempt of hmm failed on 99, run:7." in capsys.readouterr().out
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """`--version` tells the installed version."""
     with pytest.raises(SystemExit) as ended:

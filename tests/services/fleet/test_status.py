@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,18 @@ def test_what_wants_attention_is_said(home_ledger: Ledger, tmp_path: Path, redis
     shown = screen(told, 100, 40)
     assert "exchange_unavailable (over)" in shown and "4 things want attention" in shown
     assert told["streams"][0]["last_bar"] == "2024-03-01T00:04:00Z"
+
+
+def test_a_silent_predictor_is_told_with_its_time(
+    home_ledger: Ledger, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is told is how long it is silent, and not the limit."""
+    home_ledger.replicas.beat("predictor-1", "predictor", FAMILY, None, None)
+    home_ledger.close()
+    beat = time.time()
+    monkeypatch.setattr(time, "time_ns", lambda: int((beat + 96) * 1e9))
+    (said,) = (each for each in status(settings(tmp_path, redis_url))["warnings"] if each.startswith("predictor-1"))
+    assert re.match(r"predictor-1 has not been heard of for 9[567] s", said), said
 
 
 def test_a_fleet_that_was_killed_is_one_warning(

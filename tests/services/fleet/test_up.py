@@ -84,6 +84,17 @@ def test_a_simulated_fleet_has_a_home_of_its_own(bare: Path) -> None:
     assert Fleet(plan, Supervisor(plan.home, print)).plan is plan
 
 
+def test_a_simulated_home_is_taken_as_it_was_told(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`up` tells people to set TIDEWHEEL_HOME to the simulated fleet's home; the next `up --sim` goes on there."""
+    home = bare / "home" / "sim"
+    (home / "run").mkdir(parents=True)
+    (home / "run/sim-clock.json").write_text('{"now": 1736553600000}')
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(home))
+    assert plan_of(load(Settings), simulate=True, with_postgres=False, port_base=None).home == home
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(bare / "home"))
+    assert plan_of(load(Settings), simulate=True, with_postgres=False, port_base=None).home == home
+
+
 def test_the_simulated_clock_goes_on_where_it_stood(bare: Path) -> None:
     """A new simulator begins at its first phase; `up` moves it to where the last one was."""
     plan = Plan(

@@ -4,16 +4,19 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
-from services.predictor.schemas import MAX_BARS, MAX_RETURNS
+from services.predictor.schemas import MAX_BARS, MAX_RETURNS, PredictRequest
+from services.predictor.service import Predictor, load_warm
 from tests.libs.models.worlds import START
 from tests.libs.modelstore.regimes import published_regime, regime, returns
 from tests.services.predictor.conftest import BTC, bars, stored
+from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
 from tidewheel.features.returns import log_returns
 from tidewheel.kit.json_bodies import flaw
 from tidewheel.kit.settings import Settings
 from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.live import LiveModel
 from tidewheel.modelstore.store import ModelStore
 
 MINUTE = 60_000
@@ -36,6 +39,14 @@ def test_no_model_yet_says_what_to_do(client: TestClient) -> None:
     assert "X-Model-Version" not in answer.headers
     assert client.get("/model").json()["loaded"] is None
     assert client.get("/ready").status_code == 200
+
+
+def test_a_model_that_is_being_loaded_is_no_missing_one(store: ModelStore, ledger: Ledger, version: str) -> None:
+    """Between a promotion and its load /predict says to wait, and not to train what was just trained."""
+    loading = Predictor(ledger, store, LiveModel(store, "hmm", load_warm), instance="predictor-test", nowcast_bars=60)
+    with pytest.raises(Unavailable, match=f"{version} of hmm was just promoted and is being loaded") as told:
+        loading.predict(PredictRequest(logret=returns(60)), None)
+    assert (told.value.code, told.value.extra["retry_after"]) == ("no_model", 1)
 
 
 def test_log_returns(version: str, client: TestClient) -> None:

@@ -129,6 +129,13 @@ def test_heartbeat_names_what_is_loaded(store: ModelStore, ledger: Ledger, clien
     assert (replica.role, replica.error) == ("predictor", None)
 
 
+def test_an_orderly_end_leaves_no_silent_replica(ledger: Ledger, settings: Callable[..., PredictorSettings]) -> None:
+    """Who stops in order is not missed: `status` would warn of it for ten minutes after each restart."""
+    with TestClient(create_app(build(settings()))):
+        wait_until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
+    assert ledger.replicas.live("hmm") == []
+
+
 def test_each_new_bar_and_each_flip_updates_the_regime_state(
     store: ModelStore, ledger: Ledger, client: TestClient
 ) -> None:
