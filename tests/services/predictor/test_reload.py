@@ -133,7 +133,8 @@ def test_an_orderly_end_leaves_no_silent_replica(ledger: Ledger, settings: Calla
     """Who stops in order is not missed: `status` would warn of it for ten minutes after each restart."""
     with TestClient(create_app(build(settings()))):
         wait_until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
-    assert ledger.replicas.live("hmm") == []
+        ledger.replicas.beat("predictor-other", "predictor", "hmm", None, None)
+    assert [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-other"]
 
 
 def test_each_new_bar_and_each_flip_updates_the_regime_state(
