@@ -65,7 +65,7 @@ def import_files(
     with opened() as ledger:
         key = _stream(settings, symbol, offline)
         now, sources = ledger.now(), []
-        with shown.step(f"judging {len(files)} files for {key}"):
+        with shown.step(f"judging {len(files)} file(s) for {key}"):
             for done, file in enumerate(dict.fromkeys(files)):
                 shown.progress(done / len(files), file.name)
                 sources.append(judged(file, key, now, naive_is_utc=utc))

@@ -64,7 +64,7 @@ PROOFS = (
     ),
     Proof(
         name="promotions",
-        promise="R8: 50 promotions under 200 requests a second drop none, mix none, and are served within 1 s",
+        promise="R8: promotions under 200 requests a second drop none, mix none, and are served within 1 s",
         trials=50,
         quick=3,
         run=promotions.prove,
