@@ -51,6 +51,15 @@ def test_stream_keeps_its_origin(ledger: Ledger) -> None:
     assert ledger.streams.get(StreamKey("binance", "ETH/USDT", "1m")) is None
 
 
+def test_a_stream_beside_another_has_its_own_origin(ledger: Ledger) -> None:
+    """What another stream's bars come from decides nothing."""
+    ledger.streams.register(StreamKey("binance", "ETH/USDT", "1m"), Origin.SYNTHETIC)
+    for _ in range(2):
+        stream = ledger.streams.register(KEY, Origin.EXCHANGE)
+        assert (stream.key, stream.origin) == (KEY, Origin.EXCHANGE)
+    assert [each.origin for each in ledger.streams.all()] == [Origin.EXCHANGE, Origin.SYNTHETIC]
+
+
 def test_append_then_seal_then_read(ledger: Ledger, lease: Lease, data_dir: Path) -> None:
     """Sealing moves the bars into CSV and blob, the watermark behind the last one, and changes no answer."""
     frame = candles(100)

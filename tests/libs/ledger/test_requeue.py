@@ -36,6 +36,26 @@ def test_poison_is_free_again(ledger: Ledger) -> None:
     assert [each.id for each in leased(ledger).claim_files()] == [file]
 
 
+def test_only_the_named_files_of_the_consumer_are_put_back(ledger: Ledger) -> None:
+    """Another file, and the same file for another consumer, keep their failed attempts."""
+    named, other = seal(ledger, range(2))
+    for consumer in ("hmm", "lstm"):
+        run, _ = ledger.runs.start_or_join(consumer, consumer, "test")
+        lease = ledger.runs.lease(run.id, "worker", 60_000)
+        assert lease is not None
+        assert [each.id for each in lease.claim_files()] == [named, other]
+        lease.finish(RunState.FAILED, "broken")
+    before = ledger.claims.consumption("lstm")
+    assert {each.attempts for each in before} == {1}
+
+    assert ledger.claims.requeue("hmm", [named], "a person") == [named]
+
+    assert [(each.file_id, each.attempts, each.requeued_by) for each in ledger.claims.consumption("hmm")] == [
+        (named, 0, "a person"), (other, 1, None),
+    ]  # fmt: skip
+    assert ledger.claims.consumption("lstm") == before
+
+
 def test_held_and_consumed_files_stay(ledger: Ledger) -> None:
     """A file that a run holds or has consumed is not put back: that would train it twice."""
     (file,) = seal(ledger, range(1))

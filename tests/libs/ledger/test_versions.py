@@ -126,3 +126,26 @@ class TestChampion:
         lease.publish(new_version(1), REFUSED)
         with pytest.raises(Conflict):
             ledger.versions.promote("hmm", name, "me", "x")
+
+    def test_families_are_apart(self, ledger: Ledger) -> None:
+        """Versions of one name in two families are two; each family has its own champion and moves, by its own run."""
+        runs = {}
+        for family, numbers in (("hmm", (1, 2)), ("lstm", (2, 3))):
+            for number in numbers:
+                run, _ = ledger.runs.start_or_join(family, family, "test")
+                lease = ledger.runs.lease(run.id, "worker", TTL)
+                assert lease is not None
+                lease.publish(new_version(number, family=family), PASSED)
+                runs[family, new_version(number).version] = run.id
+        first, second, third = (new_version(number).version for number in (1, 2, 3))
+
+        for family, names in (("hmm", [first, second]), ("lstm", [second, third])):
+            assert [each.version for each in ledger.versions.all(family)] == names[::-1]
+            assert [each.family for each in ledger.versions.all(family)] == [family, family]
+            moves = ledger.versions.promotions(family)
+            assert [(each.version, each.run_id) for each in moves] == [(name, runs[family, name]) for name in names]
+            assert ledger.versions.earlier_champions(family) == names[:1]
+            found = ledger.versions.get(family, second)
+            assert found is not None
+            assert (found.family, found.run_id) == (family, runs[family, second])
+        assert ledger.versions.get("hmm", third) is None
