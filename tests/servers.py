@@ -16,9 +16,9 @@ import psycopg
 import redis
 from sqlalchemy import make_url
 
-from services.fleet import embedded
-from services.fleet.ports import free_ports
-from services.fleet.processes import Child, tail
+from services.fleet.local import embedded
+from services.fleet.local.ports import free_ports
+from services.fleet.local.processes import Child, tail
 
 POSTGRES_IMAGE, REDIS_IMAGE = "postgres:17", "redis:8"
 _START_SECONDS = 60

@@ -12,7 +12,7 @@ from tidewheel.kit import metrics
 from tidewheel.kit.settings import Settings, settings_table
 
 _DOCS = Path(__file__).parents[2] / "docs"
-_OF_THE_FLEET = ("services.fleet.edge", "services.fleet.flower", "services.fleet.keeper.settings")
+_OF_THE_FLEET = ("services.fleet.edge.app", "services.fleet.roles.flower", "services.fleet.keeper.settings")
 
 
 def settings_classes() -> list[type[Settings]]:

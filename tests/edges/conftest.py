@@ -10,9 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from services.fleet.edge import EdgeSettings, edge_app
-from services.fleet.exchange_sim import sim_app
-from services.fleet.roles import build, settings_type
+from services.fleet.edge.app import EdgeSettings, edge_app
+from services.fleet.roles.wiring import build, settings_type
+from services.fleet.simulator.app import sim_app
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
 from tests.libs.modelstore.regimes import published_regime

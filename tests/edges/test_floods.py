@@ -9,8 +9,8 @@ import httpx
 import psutil
 import pytest
 
-from services.fleet.ports import free_ports
-from tests.services.fleet.test_edge import process
+from services.fleet.local.ports import free_ports
+from tests.services.fleet.edge.test_edge import process
 
 FLOOD = 100 * 2**20
 GROWTH = 40 * 2**20  #: bytes that a process may grow by; its body limit is 8 MiB

@@ -12,8 +12,8 @@ from fastapi.routing import iter_route_contexts
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from services.fleet.edge_pages import own_routes
-from services.fleet.roles import build, settings_type
+from services.fleet.edge.pages import own_routes
+from services.fleet.roles.wiring import build, settings_type
 from tests.edges.conftest import BEHIND, Standing
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.routes import role_for

@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
-from services.fleet.exchange_sim import sim_app
+from services.fleet.simulator.app import sim_app
 from services.ingester import app as ingester
 from services.ingester.settings import IngesterSettings
 from services.ml_trainer import app as trainer

@@ -29,8 +29,8 @@ def backfill(streams: tuple[str, ...], start: str | None, end: str | None, as_js
     goes on there.
     """
     from services.fleet.display import display
-    from services.fleet.home import exchange_address, ledger_address
-    from services.fleet.supervisor import read_state
+    from services.fleet.local.home import exchange_address, ledger_address
+    from services.fleet.local.supervisor import read_state
     from services.ingester.service.backfilling import Backfilling
     from services.ingester.service.writer import open_writers
     from services.ingester.settings import IngesterSettings

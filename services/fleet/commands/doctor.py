@@ -26,8 +26,8 @@ def doctor(ctx: click.Context, exchange: str | None, seconds: float, as_json: bo
     from services.fleet.doctor.check import Patient, State, examined
     from services.fleet.doctor.checks import CHECKS
     from services.fleet.keeper.settings import KeeperSettings
-    from services.fleet.processes import same_process
-    from services.fleet.supervisor import read_state
+    from services.fleet.local.processes import same_process
+    from services.fleet.local.supervisor import read_state
     from tidewheel.kit.settings import load
 
     logging.getLogger("tidewheel").addHandler(logging.NullHandler())  # the table tells what went wrong

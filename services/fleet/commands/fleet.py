@@ -20,7 +20,7 @@ def _say(line: str) -> None:
 )
 def up(sim: bool, pg: bool, port_base: int | None) -> None:
     """Start the fleet on this machine; Ctrl-C stops it, and the next `up` goes on from there."""
-    from services.fleet.up import up as run
+    from services.fleet.local.up import up as run
 
     run(simulate=sim, with_postgres=pg, port_base=port_base, say=_say)
 
@@ -36,8 +36,8 @@ def status(ctx: click.Context, as_json: bool) -> None:
     import shutil
 
     from services.fleet.keeper.settings import KeeperSettings
-    from services.fleet.status import status as ask
-    from services.fleet.status_screen import screen
+    from services.fleet.status.parts import status as ask
+    from services.fleet.status.screen import screen
     from tidewheel.kit.settings import load
 
     told = ask(load(KeeperSettings))
@@ -56,10 +56,10 @@ def status(ctx: click.Context, as_json: bool) -> None:
 @json_option
 def demo(seed: int, replay: str | None, timeframe: str | None, as_json: bool) -> None:
     """Run the whole loop once in `demo` under the home, which is wiped first."""
-    from services.fleet.demo import replay_demo, run_demo
+    from services.fleet.demo.report import print_report
+    from services.fleet.demo.steps import replay_demo, run_demo
     from services.fleet.display import display
-    from services.fleet.report import print_report
-    from services.fleet.supervisor import interrupt_on_stop_signals
+    from services.fleet.local.supervisor import interrupt_on_stop_signals
     from tidewheel.kit.settings import Settings, load
 
     if timeframe and not replay:

@@ -110,8 +110,8 @@ def _row(source: "Source", brought: "Appended") -> dict[str, Any]:
 
 def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
     """The stream that is meant, the symbol by the exchange's own list unless `offline`."""
-    from services.fleet.home import exchange_address
-    from services.fleet.supervisor import read_state
+    from services.fleet.local.home import exchange_address
+    from services.fleet.local.supervisor import read_state
     from tidewheel.contracts.keys import StreamKey
     from tidewheel.market.limiter import Limiter
     from tidewheel.market.open import open_exchange

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from services.fleet.home import ledger_address
+from services.fleet.local.home import ledger_address
 from services.fleet.output import json_option, moment, print_json, print_rows, table
 from tidewheel.contracts.errors import NotFound
 from tidewheel.contracts.keys import StreamKey

@@ -24,10 +24,10 @@ def prove(ctx: click.Context, name: str | None, quick: bool, seed: int, as_json:
     It works in a temporary folder with servers of its own, and touches no ledger or model of yours.
     """
     from services.fleet.display import display
+    from services.fleet.local.supervisor import interrupt_on_stop_signals
     from services.fleet.prove.ground import own_ground
     from services.fleet.prove.proof import Budget
     from services.fleet.prove.proofs import PROOFS
-    from services.fleet.supervisor import interrupt_on_stop_signals
     from tidewheel.kit.logs import silenced
 
     chosen = [proof for proof in PROOFS if name in (None, proof.name)]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from services.fleet.serve import WORKER_QUEUES
+from services.fleet.roles.serve import WORKER_QUEUES
 from tidewheel.contracts.messages import Queue
 from tidewheel.contracts.roles import PORTS, Role
 
@@ -22,7 +22,7 @@ def _http(role: Role, sentence: str) -> None:
     @serve.command(role.value, help=sentence)
     @click.option("--port", type=click.IntRange(1, 65_535), help=f"Port to listen on.  [default: {PORTS[role]}]")
     def run(port: int | None) -> None:
-        from services.fleet.serve import serve_http_role
+        from services.fleet.roles.serve import serve_http_role
 
         serve_http_role(role, port)
 
@@ -37,7 +37,7 @@ _http(Role.PREDICTOR, "Answers regimes from the current model, reloading it with
 @click.option("--port", type=click.IntRange(1, 65_535), help=f"Port to listen on.  [default: {PORTS[Role.FLOWER]}]")
 def flower(port: int | None) -> None:
     """Celery's dashboard."""
-    from services.fleet.serve import serve_flower
+    from services.fleet.roles.serve import serve_flower
 
     serve_flower(port)
 
@@ -53,7 +53,7 @@ def flower(port: int | None) -> None:
 @click.pass_context
 def worker(ctx: click.Context, queues: str, ready_file: Path | None) -> None:
     """A Celery worker for the light queues."""
-    from services.fleet.serve import serve_worker
+    from services.fleet.roles.serve import serve_worker
 
     ctx.exit(serve_worker(Role.WORKER, _queues(queues), ready_file))
 
@@ -63,7 +63,7 @@ def worker(ctx: click.Context, queues: str, ready_file: Path | None) -> None:
 @click.pass_context
 def trainer(ctx: click.Context, ready_file: Path | None) -> None:
     """A Celery worker that trains, one run at a time, each in a child process."""
-    from services.fleet.serve import serve_worker
+    from services.fleet.roles.serve import serve_worker
 
     ctx.exit(serve_worker(Role.TRAINER, (Queue.TRAIN,), ready_file))
 
@@ -72,7 +72,7 @@ def trainer(ctx: click.Context, ready_file: Path | None) -> None:
 @_ready_file
 def keeper(ready_file: Path | None) -> None:
     """The leader that re-sends, repairs and schedules."""
-    from services.fleet.serve import serve_keeper
+    from services.fleet.roles.serve import serve_keeper
 
     serve_keeper(ready_file)
 
@@ -104,7 +104,7 @@ def exchange_sim(
       hole             bars that do not exist
       listing, halt    share of the data before the listing, and in which nothing is traded
     """
-    from services.fleet.exchange_sim import exchange_sim as run_exchange_sim
+    from services.fleet.simulator.app import exchange_sim as run_exchange_sim
     from tidewheel.kit.logs import configure
     from tidewheel.kit.settings import Settings, load
 

@@ -5,7 +5,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from services.fleet.output import json_option, print_json, table
-from services.fleet.roles import HTTP_ROLES, READERS, settings_type
+from services.fleet.roles.wiring import HTTP_ROLES, READERS, settings_type
 from tidewheel.contracts.roles import Role
 
 
@@ -44,7 +44,7 @@ def openapi(role: str, as_json: bool) -> None:
 
     No fleet or ledger is needed. The running fleet's merged document is at /openapi.json of the edge.
     """
-    from services.fleet.roles import build
+    from services.fleet.roles.wiring import build
     from tidewheel.kit.logs import configure
     from tidewheel.kit.settings import load
     from tidewheel.kit.web import create_app

@@ -11,7 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from services.fleet.doctor.check import Line, Patient, fail, ok, warn
-from services.fleet.processes import same_process
+from services.fleet.local.processes import same_process
 from tidewheel.contracts.errors import BadSetting, Unavailable
 from tidewheel.contracts.roles import PORTS
 from tidewheel.disk import fsync_directory, unused_name, write_durably

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from services.fleet.doctor.check import Line, Patient, fail, ok, warn
-from services.fleet.flower import FlowerSettings, account
-from services.fleet.home import broker_address, exchange_address, has_cluster, ledger_address
-from services.fleet.roles import READERS, settings_type
+from services.fleet.local.home import broker_address, exchange_address, has_cluster, ledger_address
+from services.fleet.roles.flower import FlowerSettings, account
+from services.fleet.roles.wiring import READERS, settings_type
 from tidewheel.contracts.errors import BadInput, BadSetting, NotFound, TidewheelError
 from tidewheel.contracts.states import Origin
 from tidewheel.kit.settings import load, variable_names

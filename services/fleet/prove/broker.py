@@ -20,15 +20,15 @@ from pathlib import Path
 import httpx
 import redis
 
-from services.fleet import embedded
 from services.fleet.keeper.settings import KeeperSettings
-from services.fleet.ports import free_ports
-from services.fleet.processes import Child, Command, tail
+from services.fleet.local import embedded
+from services.fleet.local.ports import free_ports
+from services.fleet.local.processes import Child, Command, tail
 from services.fleet.prove.apparatus.beside import served
 from services.fleet.prove.apparatus.line import Line, State
 from services.fleet.prove.ground import Place
 from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.roles import build
+from services.fleet.roles.wiring import build
 from services.predictor.settings import PredictorSettings
 from tidewheel.contracts.roles import Role
 from tidewheel.kit.service import Service

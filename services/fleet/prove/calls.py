@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from services.fleet.processes import Child, tail
+from services.fleet.local.processes import Child, tail
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.ground import DIALECTS
 from services.fleet.prove.programs import sweeper

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.fleet.processes import Child, tail
+from services.fleet.local.processes import Child, tail
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.ground import DIALECTS, Place, plain
 from services.fleet.prove.programs import workers

@@ -15,7 +15,7 @@ from typing import Any
 
 from structlog.testing import capture_logs
 
-from services.fleet.processes import tail
+from services.fleet.local.processes import tail
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.apparatus.bundles import FAMILY, marks, stage
 from services.fleet.prove.apparatus.crash_states import CrashState, crash_states

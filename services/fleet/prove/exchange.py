@@ -5,10 +5,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from services.fleet.exchange_sim import sim_app
 from services.fleet.prove.apparatus.beside import served
 from services.fleet.prove.ground import Place
 from services.fleet.prove.proof import Budget, Tally, Tell
+from services.fleet.simulator.app import sim_app
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
 from tidewheel.contracts.errors import Overloaded, Unavailable

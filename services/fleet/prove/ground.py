@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from services.fleet import embedded
-from services.fleet.ports import free_ports
-from services.fleet.supervisor import Supervisor
+from services.fleet.local import embedded
+from services.fleet.local.ports import free_ports
+from services.fleet.local.supervisor import Supervisor
 from tidewheel.ledger.open import migrate
 
 DIALECTS = ("sqlite", "postgresql")

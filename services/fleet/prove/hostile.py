@@ -3,7 +3,7 @@
 import json
 import time
 
-from services.fleet.processes import tail
+from services.fleet.local.processes import tail
 from services.fleet.prove.apparatus import beside, forgery
 from services.fleet.prove.programs import hostile_reader
 from services.fleet.prove.proof import Budget, Tally, Tell

@@ -12,9 +12,9 @@ from functools import partial
 
 import numpy as np
 
-from services.fleet.fleet import answers
-from services.fleet.ports import free_ports
-from services.fleet.processes import Child, Command, tail
+from services.fleet.local.fleet import answers
+from services.fleet.local.ports import free_ports
+from services.fleet.local.processes import Child, Command, tail
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.apparatus.bundles import FAMILY, about
 from services.fleet.prove.ground import Place

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from services.fleet.fleet import VALKEY, Fleet, Plan
-from services.fleet.load import LOGRET, Answered, read
-from services.fleet.ports import free_ports
+from services.fleet.demo.load import LOGRET, Answered, read
+from services.fleet.local.fleet import VALKEY, Fleet, Plan
+from services.fleet.local.ports import free_ports
+from services.fleet.local.supervisor import Supervisor
 from services.fleet.prove.apparatus.bundles import FAMILY, about
 from services.fleet.prove.programs import recorded_steps
 from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.supervisor import Supervisor
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.contracts.times import UtcMillis
@@ -59,7 +59,7 @@ def prove(budget: Budget, tell: Tell) -> Tally:
                     time.sleep(2.0)
                     ready = lambda: answers.exists() and answers.stat().st_size > 0  # noqa: E731
                     arguments = (plan.url(Role.EDGE), str(RATE), str(answers))
-                    supervisor.start([fleet.module("load", "services.fleet.load", *arguments, ready=ready)])
+                    supervisor.start([fleet.module("load", "services.fleet.demo.load", *arguments, ready=ready)])
                 _wait_for(lambda v=version: v in _newest(answers), f"{version} does not answer")  # type: ignore[misc]
                 time.sleep(_BETWEEN)
                 tell(number / budget.trials, f"{number} of {budget.trials} promotions")

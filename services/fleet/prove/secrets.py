@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from services.fleet.embedded import valkey
-from services.fleet.fleet import Fleet, Plan
-from services.fleet.ports import free_ports
+from services.fleet.local.embedded import valkey
+from services.fleet.local.fleet import Fleet, Plan
+from services.fleet.local.ports import free_ports
+from services.fleet.local.supervisor import Supervisor
 from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.supervisor import Supervisor
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.roles import PORTS, Role
 

@@ -3,7 +3,7 @@
 import json
 import time
 
-from services.fleet.processes import Child
+from services.fleet.local.processes import Child
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.apparatus.bundles import FAMILY, stage
 from services.fleet.prove.programs import reader

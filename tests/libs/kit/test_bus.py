@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.fleet.ports import free_ports
+from services.fleet.local.ports import free_ports
 from services.fleet.prove.apparatus.line import Line, State
 from tests.servers import valkey
 from tests.waiting import until

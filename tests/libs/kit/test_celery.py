@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from services.fleet.ports import free_ports
+from services.fleet.local.ports import free_ports
 from tests.waiting import until
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.messages import IngestSeal, TrainRun

@@ -8,7 +8,7 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
-from services.fleet.exchange_sim import sim_app
+from services.fleet.simulator.app import sim_app
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, same, told
 from tidewheel.contracts.errors import BadInput, BadSetting, Overloaded, Unavailable

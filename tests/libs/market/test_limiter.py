@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.fleet.exchange_sim import sim_app
+from services.fleet.simulator.app import sim_app
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.errors import BadSetting, Overloaded

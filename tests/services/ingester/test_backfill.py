@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from services.fleet.exchange_sim import sim_app
+from services.fleet.simulator.app import sim_app
 from services.ingester.service import backfilling
 from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles

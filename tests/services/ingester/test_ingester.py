@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from services.fleet.exchange_sim import sim_app
+from services.fleet.simulator.app import sim_app
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
 from tests.libs.market.served import served

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from services.fleet.processes import Child, Command
+from services.fleet.local.processes import Child, Command
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp

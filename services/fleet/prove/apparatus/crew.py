@@ -8,9 +8,9 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from services.fleet import embedded
-from services.fleet.ports import free_ports
-from services.fleet.processes import Child, Command, tail
+from services.fleet.local import embedded
+from services.fleet.local.ports import free_ports
+from services.fleet.local.processes import Child, Command, tail
 from services.fleet.prove.apparatus.stages import CONSUMER
 from services.ml_trainer.service.fitting import CHILD_MODULE as FIT
 from tidewheel.contracts.errors import Unavailable

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from services.fleet.exchange_sim import sim_app
+from services.fleet.simulator.app import sim_app
 from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.errors import BadCandles, BadInput
 from tidewheel.contracts.times import MINUTE

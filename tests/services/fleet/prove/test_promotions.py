@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.fleet.load import Answered
+from services.fleet.demo.load import Answered
 from services.fleet.prove.promotions import WITHIN_MS, judge
 
 PUBLISHED = {"v1": 0, "v2": 10_000}

@@ -1,0 +1,1 @@
+"""`tidewheel demo`: the loop once, end to end."""

@@ -1,0 +1,1 @@
+"""The edge: one address for the fleet."""

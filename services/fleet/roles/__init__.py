@@ -1,0 +1,1 @@
+"""A role in the foreground: its settings, its parts, what keeps it running."""

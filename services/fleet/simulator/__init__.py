@@ -1,0 +1,1 @@
+"""The simulated exchange: its HTTP face, and the caller of its clock."""

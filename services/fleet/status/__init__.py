@@ -1,0 +1,1 @@
+"""`tidewheel status`: how the fleet stands, and the screen that shows it."""
