@@ -305,6 +305,7 @@ def test_last_finds_bars_over_gaps_and_seals(ledger: Ledger, lease: Lease) -> No
     ledger.bars.seal(lease, KEY)
     ledger.bars.append(lease, KEY, frame.take(slice(300, 301)), "test")
     assert same(ledger.bars.last(KEY, 1), frame.take(slice(300, 301)))
+    assert same(ledger.bars.last(KEY, 70), frame.take(np.r_[41:50, 200:250, 290:301]))
 
 
 def test_regime_state_only_moves_forward(ledger: Ledger, lease: Lease) -> None:

@@ -23,6 +23,18 @@ def test_failures_in_a_row_are_one_series(ledger: Ledger) -> None:
     assert (second.stream, second.times) == (ETH, 1)
 
 
+def test_a_success_where_nothing_failed_waits_for_nobody(ledger: Ledger) -> None:
+    """It asks before it writes: while another writes the table it is done at once, whatever else is failing."""
+    for stream in (BTC, ETH):
+        ledger.failures.note(stream, "exchange_unavailable", "no answer")
+    ledger.failures.over([BTC])
+    with ledger._db.write() as connection:
+        if ledger.dialect == "postgresql":
+            connection.exec_driver_sql("LOCK TABLE stream_failures IN EXCLUSIVE MODE")
+        ledger.failures.over([BTC])
+    assert [each.over_at is None for each in ledger.failures.all()] == [False, True]
+
+
 def test_a_success_ends_the_series_and_the_reason_stays(ledger: Ledger) -> None:
     """What is over is still told; the next failure counts from one again, and a success twice changes nothing."""
     ledger.failures.note(BTC, "exchange_unavailable", "no answer")

@@ -4,18 +4,20 @@ import time
 
 import numpy as np
 import pytest
+from sqlalchemy import insert, select, update
 
 from tests.libs.ledger.rows import seal
 from tests.libs.ledger.test_archive import candles
 from tests.libs.ledger.test_bars import KEY, M, repriced
 from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import Origin, Scope
+from tidewheel.contracts.states import GapState, Origin, Scope
 from tidewheel.ledger.archive import Stored
 from tidewheel.ledger.files import insert_file
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.recorded import Recorded
 from tidewheel.ledger.records import Lease
+from tidewheel.ledger.tables import gaps, regime_state
 
 ETH = StreamKey("binance", "ETH/USDT", "1m")
 
@@ -38,12 +40,17 @@ def test_each_stream_by_itself(ledger: Ledger, eth: Lease, lease: Lease) -> None
     ledger.bars.append(lease, KEY, frame.take(slice(30, 40)), "test")
     ledger.bars.append(lease, KEY, repriced(frame.take(slice(39, 40)), 1.0), "test")
     ledger.bars.append(eth, ETH, frame.take(slice(20, 25)), "test")
+    with ledger._db.write() as connection:
+        row = connection.execute(select(gaps)).one()._asdict()
+        for number, state in enumerate(3 * [GapState.HEALED] + 2 * [GapState.CONFIRMED_EMPTY], start=100):
+            connection.execute(insert(gaps).values(row | {"id": number, "state": state}))
 
     first, second = ledger.streams.all()
     assert [ledger.streams.get(KEY), ledger.streams.get(ETH)] == [first, second]
+    assert [ledger.streams.register(key, Origin.SYNTHETIC) for key in (KEY, ETH)] == [first, second]
     assert (first.key, first.watermark, first.first_open, first.next_open) == (KEY, 30 * M, 0, 40 * M)
     assert (first.tail_bars, first.sealed_bars, first.files) == (10, 27, 2)
-    assert (first.gaps_open, first.gaps_confirmed, first.gaps_healed) == (1, 0, 0)
+    assert (first.gaps_open, first.gaps_confirmed, first.gaps_healed) == (1, 2, 3)
     assert (second.key, second.watermark, second.first_open, second.next_open) == (ETH, None, 20 * M, 25 * M)
     assert (second.tail_bars, second.sealed_bars, second.files) == (5, 0, 0)
     assert (second.gaps_open, second.gaps_confirmed, second.gaps_healed) == (0, 0, 0)
@@ -83,9 +90,11 @@ def test_lists_have_an_order(ledger: Ledger, eth: Lease, lease: Lease) -> None:
         ledger.regimes.upsert(key, 0, {"bull": 1.0}, "bull", "v1")
         ledger.failures.note(str(key), "exchange_unavailable", "no answer")
     assert [each.key for each in ledger.regimes.all()] == [KEY, ETH]
+    with ledger._db.write() as connection:
+        connection.execute(update(regime_state).values(changed_at=0))
     ledger.regimes.upsert(KEY, M, {"bear": 1.0}, "bear", "v2")
-    told = [(each.state, each.version) for key in (KEY, ETH) if (each := ledger.regimes.get(key))]
-    assert told == [("bear", "v2"), ("bull", "v1")]
+    told = [(each.state, each.version, each.changed_at > 0) for key in (KEY, ETH) if (each := ledger.regimes.get(key))]
+    assert told == [("bear", "v2", True), ("bull", "v1", False)]
     assert [each.stream for each in ledger.failures.all()] == [str(KEY), str(ETH)]
     made = []
     for _ in range(4):

@@ -1,6 +1,7 @@
 """What a person can put right: poison files, and a lease that must end now."""
 
 import pytest
+from sqlalchemy import select, update
 
 from tests.libs.ledger.rows import PASSED, new_version, seal
 from tidewheel.contracts.errors import Conflict, FenceLost, NotFound
@@ -8,6 +9,7 @@ from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.ledger.claims import MAX_ATTEMPTS
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.run_lease import RunLease
+from tidewheel.ledger.tables import claims
 
 
 def leased(ledger: Ledger) -> RunLease:
@@ -34,6 +36,22 @@ def test_poison_is_free_again(ledger: Ledger) -> None:
     assert (free.state, free.attempts, free.run_id) == (ClaimState.DOWNLOADED, 0, None)
     assert free.requeued_by == "a person"
     assert [each.id for each in leased(ledger).claim_files()] == [file]
+
+
+def test_what_was_put_back_is_told_in_order(ledger: Ledger) -> None:
+    """The ids come in ascending order, however they were named and whichever was written last."""
+    files = seal(ledger, range(3))
+    lease = leased(ledger)
+    lease.claim_files()
+    lease.finish(RunState.FAILED, "broken")
+    with ledger._db.write() as connection:
+        connection.execute(update(claims).values(changed_at=0))
+        connection.execute(update(claims).where(claims.c.file_id == files[0]).values(attempts=4))
+
+    assert ledger.claims.requeue("hmm", files[::-1], "a person") == files
+
+    with ledger._db.read() as connection:
+        assert all(connection.execute(select(claims.c.changed_at)).scalars())
 
 
 def test_only_the_named_files_of_the_consumer_are_put_back(ledger: Ledger) -> None:

@@ -127,6 +127,23 @@ class TestChampion:
         with pytest.raises(Conflict):
             ledger.versions.promote("hmm", name, "me", "x")
 
+    def test_each_version_has_its_own_newest_verdict(self, ledger: Ledger) -> None:
+        """Neither another version's verdict nor that on the same name in another family is told of it."""
+        for family, number, verdict in (
+            ("hmm", 1, PASSED),
+            ("hmm", 1, REFUSED),
+            ("hmm", 2, PASSED),
+            ("lstm", 1, PASSED),
+        ):
+            run = started(ledger, consumer=family)
+            run.publish(new_version(number, family=family), verdict)
+        told = {each.version: each.verdict for each in ledger.versions.all("hmm")}
+        assert told == {new_version(1).version: REFUSED, new_version(2).version: PASSED}
+        for name, verdict in told.items():
+            found = ledger.versions.get("hmm", name)
+            assert found is not None
+            assert found.verdict == verdict
+
     def test_families_are_apart(self, ledger: Ledger) -> None:
         """Versions of one name in two families are two; each family has its own champion and moves, by its own run."""
         runs = {}
