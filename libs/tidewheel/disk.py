@@ -1,8 +1,11 @@
 """Files that a crash leaves whole or not there at all."""
 
 import os
+import re
 import secrets
 from pathlib import Path
+
+_UNUSED = re.compile(r"\..+-[0-9a-f]{12}")
 
 
 def write_durably(path: Path, content: bytes, mode: int = 0o644) -> None:
@@ -34,6 +37,11 @@ def replace_durably(path: Path, content: bytes) -> None:
 def unused_name(path: Path) -> Path:
     """A hidden neighbour of `path` that nobody else uses."""
     return path.with_name(f".{path.name}-{secrets.token_hex(6)}")
+
+
+def is_unused_name(path: Path) -> bool:
+    """Whether `unused_name` made it: any other hidden file is somebody's, and not for us to remove."""
+    return _UNUSED.fullmatch(path.name) is not None
 
 
 def make_folders(folder: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tidewheel.contracts.errors import BadCandles, NotFound, Unavailable
 from tidewheel.contracts.keys import StreamKey, path_part
-from tidewheel.disk import make_folders, replace_durably
+from tidewheel.disk import is_unused_name, make_folders, replace_durably
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.formats import content_digest, csv_text, parquet_bytes, read_parquet
 
@@ -84,7 +84,7 @@ class Archive:
         """Temporary files older than an hour: a living seal renames its own within seconds."""
         old = time.time() - _SEAL_SECONDS
         hidden = (path for folder in _FOLDERS for path in sorted((self._root / folder).rglob(".*")) if path.is_file())
-        return [path for path in hidden if path.stat().st_mtime < old]
+        return [path for path in hidden if is_unused_name(path) and path.stat().st_mtime < old]
 
     def drop_csv(self, key: StreamKey, older_than_seconds: float) -> int:
         """Remove the stream's CSV files that were written so long ago, and say how many; the blobs stay."""

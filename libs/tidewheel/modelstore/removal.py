@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tidewheel.contracts.errors import NotFound
-from tidewheel.disk import unused_name
+from tidewheel.disk import is_unused_name, unused_name
 from tidewheel.modelstore.files import entries, lock, writing
 
 STAGED = ".staged"  #: folder of a family's bundles that are not published yet
@@ -23,7 +23,7 @@ def leftovers(models_dir: Path) -> list[Path]:
         leftover
         for folder in (models_dir, *families)
         for leftover in (
-            *(entry for entry in entries(folder) if entry.name.startswith(".") and entry.name != STAGED),
+            *filter(is_unused_name, entries(folder)),
             *entries(folder / STAGED),
         )
         if _is_old(leftover)

@@ -12,6 +12,7 @@ The ledger decides which version is champion; `current` and the registry are pro
 import errno
 import fcntl
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -183,6 +184,20 @@ class ModelStore:
             return odd.detail
         return None
 
+    def put_aside(self, family: str) -> list[tuple[Path, Path]]:
+        """Move what is no link out of the way of `current` (of `hmm`: of both), and a folder off the registry's file.
+
+        Nothing of it is deleted: where each lay, and where it lies now.
+        """
+        links = [self._family_dir(family) / _CURRENT] + [self.models_dir / _CURRENT] * (family == ROOT_FAMILY)
+        odd = [link for link in links if link.exists() and not link.is_symlink()]
+        odd += [path for path in (self._registry_file(family),) if path.is_dir()]
+        moved = [(path, path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")) for path in odd]
+        with writing(self.models_dir):
+            for path, aside in moved:
+                path.rename(aside)
+        return moved
+
     def rooted(self) -> bool:
         """Whether <models>/current is a link, wherever it leads."""
         return (self.models_dir / _CURRENT).is_symlink()
@@ -246,9 +261,9 @@ class ModelStore:
                 replace_link(path.parent / _CURRENT, version)
                 if family == ROOT_FAMILY:
                     replace_link(self.models_dir / _CURRENT, f"{ROOT_FAMILY}/{_CURRENT}")
-                registry = self.models_dir / _REGISTRY
-                make_folders(registry)
-                replace_durably(registry / f"{path_part(family)}.json", canonical(record))
+                registry = self._registry_file(family)
+                make_folders(registry.parent)
+                replace_durably(registry, canonical(record))
 
     @contextmanager
     def alone(self, family: str) -> Iterator[None]:
@@ -272,11 +287,13 @@ class ModelStore:
         Raises:
             BadBundle: the file is damaged; the next `point` writes it anew.
         """
-        path = self.models_dir / _REGISTRY / f"{path_part(family)}.json"
+        path = self._registry_file(family)
         try:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except IsADirectoryError:
+            raise BadBundle(f"{path} is a folder, not a record of a promotion") from None
         record = strict_json(path.name, content)
         if not isinstance(record, dict):
             raise BadBundle(f"{path} is not a record of a promotion")
@@ -320,6 +337,9 @@ class ModelStore:
             raise BadBundle(f"{link} points at {target}, which is not a version in {family_dir}")
         return target.name
 
+    def _registry_file(self, family: str) -> Path:
+        return self.models_dir / _REGISTRY / f"{path_part(family)}.json"
+
     def _family_dir(self, family: str) -> Path:
         if family in (_CURRENT, _REGISTRY):
             raise BadInput(f"a family cannot be called {family!r}")
@@ -343,7 +363,7 @@ class _Held:
 
 
 def _no_link(path: Path) -> str:
-    return f"{path} is not a symbolic link; remove it, the keeper puts it back"
+    return f"{path} is not a symbolic link; the keeper puts it aside, and the link back"
 
 
 def _target(link: Path) -> Path:

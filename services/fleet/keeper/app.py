@@ -25,7 +25,7 @@ def build(settings: KeeperSettings) -> Service:
     store, sender, bus = ModelStore(settings.models_dir), Sender(settings.redis_url), Bus(settings.redis_url)
     projection = Projection(ledger, store)
     duties = [
-        Duty(name="relay_outbox", every=0.25, act=OutboxRelay(ledger, sender, bus, projection.follow)),
+        Duty(name="relay_outbox", every=0.25, act=OutboxRelay(ledger, sender, bus, projection.follow_or_log)),
         Duty(name="hint_stale_runs", every=1.0, act=StaleRuns(ledger, sender, settings.hint_seconds)),
         Duty(name="hint_stale_backfills", every=5.0, act=StaleBackfills(ledger, sender, settings.hint_seconds)),
         Duty(name="ingest_cron", every=1.0, act=ingest_row(sender, settings)),

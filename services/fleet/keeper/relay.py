@@ -7,7 +7,6 @@ from typing import Protocol
 
 from pydantic import ValidationError
 
-from tidewheel.contracts.errors import BadBundle, NotFound
 from tidewheel.contracts.messages import Channels, IngestBackfill, Message, TrainRun, message_type
 from tidewheel.contracts.states import RunState
 from tidewheel.kit.logs import logger
@@ -36,8 +35,9 @@ class Publishes(Protocol):
 class OutboxRelay:
     """Sends outbox events in order. A broker that is away only delays them: what was not sent stays pending.
 
-    `follow(family)` makes `current` follow the ledger. It is called before a flip is told: a reader that looked
-    sooner would still find the old version, and look again only at its next poll.
+    `follow(family)` makes `current` follow the ledger, and raises nothing: a link that cannot be moved holds up no
+    hint. It is called before a flip is told: a reader that looked sooner would still find the old version, and look
+    again only at its next poll.
     """
 
     def __init__(self, ledger: Ledger, sender: Sends, bus: Publishes, follow: Callable[[str], object]) -> None:
@@ -62,7 +62,7 @@ class OutboxRelay:
         if event.topic.startswith(BUS_PREFIX):
             channel = event.topic.removeprefix(BUS_PREFIX)
             if channel.startswith(_FLIPS):
-                self._show(channel.removeprefix(_FLIPS))
+                self._follow(channel.removeprefix(_FLIPS))
             self._bus.publish(channel, dict(event.payload))
             return
         try:
@@ -72,13 +72,6 @@ class OutboxRelay:
             _log.error("outbox_event_dropped", event_id=event.id, topic=event.topic, error=str(error))
             return
         self._sender.send(message)
-
-    def _show(self, family: str) -> None:
-        try:
-            self._follow(family)
-        except (BadBundle, NotFound) as refused:
-            # The projection's own duty repeats it, and the hint behind it must not wait for a person.
-            _log.error("current_not_moved", family=family, detail=refused.detail)
 
 
 class _Patience:

@@ -4,10 +4,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from tidewheel.contracts.states import ClaimState
+from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import SealedFile
 
 _RECENT_RUNS = 500
+_log = logger(__name__)
 
 
 def delete_processed(ledger: Ledger, data_dir: Path, files: Iterable[SealedFile]) -> None:
@@ -19,4 +21,7 @@ def delete_processed(ledger: Ledger, data_dir: Path, files: Iterable[SealedFile]
     ]
     for file in files:
         if all(file.id in done for done in processed):
-            (data_dir / file.csv_path).unlink(missing_ok=True)
+            try:
+                (data_dir / file.csv_path).unlink(missing_ok=True)
+            except OSError as error:  # the run is published: nothing of it fails for a file too many
+                _log.warning("csv_not_deleted", path=file.csv_path, detail=str(error))

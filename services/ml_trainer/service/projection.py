@@ -1,6 +1,6 @@
 """The ledger's champion as a symlink: `current` follows the promotions."""
 
-from tidewheel.contracts.errors import BadBundle, NotFound
+from tidewheel.contracts.errors import BadBundle, NotFound, TidewheelError
 from tidewheel.contracts.times import iso
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
@@ -32,6 +32,16 @@ class Projection:
                 self._point(family, promotion)
         return promotion.version if promotion else None
 
+    def follow_or_log(self, family: str) -> None:
+        """`follow`, for whoever has committed already: what keeps the link from moving is logged.
+
+        The keeper's duty repeats it, and neither a published run nor the hints of others may wait for a person.
+        """
+        try:
+            self.follow(family)
+        except (TidewheelError, OSError) as refused:
+            _log.error("current_not_moved", family=family, error=type(refused).__name__, detail=str(refused))
+
     def reconcile(self, family: str) -> str | None:
         """`follow`, but a link that a person moved to an intact version that may serve is taken for a rollback."""
         with self._store.alone(family):
@@ -49,6 +59,8 @@ class Projection:
 
     def _point(self, family: str, promotion: Promotion) -> None:
         version = self._ledger.versions.get(family, promotion.version)
+        for path, aside in self._store.put_aside(family):
+            _log.error("put_aside", family=family, path=str(path), now_at=str(aside))
         self._store.point(
             family,
             promotion.version,

@@ -2,7 +2,7 @@
 
 from services.ml_trainer.schemas import ChampionView, ModelView, PromotionView, ReplicaView
 from services.ml_trainer.service.projection import Projection
-from tidewheel.contracts.errors import BadInput, NotAuthorised, NotFound
+from tidewheel.contracts.errors import BadInput, NotAuthorised, NotFound, TidewheelError, Unavailable
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Promotion
 from tidewheel.modelstore.store import ModelStore
@@ -84,5 +84,11 @@ class Promotions:
         return self._followed(moved)
 
     def _followed(self, promotion: Promotion) -> PromotionView:
-        self._projection.follow(self._family)
+        try:
+            self._projection.follow(self._family)
+        except (TidewheelError, OSError) as refused:
+            raise Unavailable(
+                f"{promotion.version} is the champion of {self._family} in the ledger, but `current` could not follow: "
+                f"{refused}; mend that, the keeper tries again by itself"
+            ) from refused
         return PromotionView.model_validate(promotion)

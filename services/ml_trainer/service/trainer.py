@@ -132,7 +132,7 @@ class Trainer:
         )
         run = self._publish(lease, watch, challenger)
         if run.state is RunState.PROMOTED:
-            self._projection.follow(run.family)
+            self._projection.follow_or_log(run.family)
         if self._settings.delete_after_process:
             delete_processed(self._ledger, self._settings.data_dir, window.files)
         return run

@@ -117,13 +117,16 @@ def test_discard_leaves_nothing(store: ModelStore) -> None:
 
 
 def test_removal_spares_the_staged_bundle_of_a_living_process(store: ModelStore) -> None:
-    """An old staged bundle goes when nobody holds it; one whose stager lives stays."""
+    """An old staged bundle goes when nobody holds it; one whose stager lives stays, and so do files of others."""
     held, dead = store.stage("hmm", payload(1), meta()), store.stage("hmm", payload(2), meta())
     dead.lock.release()  # as the kernel does when the stager dies
-    link = store.models_dir / "hmm" / ".current-123"
+    link = store.models_dir / "hmm" / ".current-0123456789ab"
     link.symlink_to("nowhere")
+    foreign = [store.models_dir / name for name in (".git", ".ssh", "hmm/.gitkeep", "hmm/.nfs0123456789ab")]
+    for path in foreign:
+        path.touch()
     hour_ago = time.time() - 3_600
-    for path in (held.dir, dead.dir, link):
+    for path in (held.dir, dead.dir, link, *foreign):
         os.utime(path, (hour_ago, hour_ago), follow_symlinks=False)
 
     gone = [path for path in removal.leftovers(store.models_dir) if removal.remove(store.models_dir, path)]

@@ -39,6 +39,22 @@ def test_the_first_model_is_promoted(
     assert claims(ledger) == {ClaimState.PROCESSED: 2}
 
 
+def test_a_link_that_cannot_move_undoes_no_promotion(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """A published run is promoted whatever lies in the registry's way; the keeper finishes the rest."""
+    feed(market(BARS, 1))
+    store.models_dir.mkdir(exist_ok=True)
+    (store.models_dir / "registry").touch()
+
+    run = build(canned).run(queue())
+
+    assert run is not None
+    assert run.state is RunState.PROMOTED
+    assert ledger.runs.get(run.id) == run
+    assert claims(ledger) == {ClaimState.PROCESSED: 1}
+
+
 def test_the_same_model_again_is_the_same_version(
     ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
 ) -> None:

@@ -139,6 +139,30 @@ def test_a_removed_link_comes_back(ledger: Ledger, store: ModelStore, projection
     assert store.current("hmm") == version
 
 
+@pytest.mark.parametrize("place", ["hmm/current", "current", "registry/hmm.json"])
+@pytest.mark.parametrize("act", ["follow", "reconcile"])
+def test_a_folder_in_the_way_is_put_aside_whole(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish, place: str, act: str
+) -> None:
+    """`cp -r` onto `current` instead of a link: the next promotion is served, nothing of the folder is lost."""
+    old = publish()
+    projection.reconcile("hmm")
+    path = store.models_dir / place
+    path.unlink()
+    shutil.copytree(store.path("hmm", old), path)
+    newer = publish()
+
+    assert getattr(projection, act)("hmm") == newer
+    Retention(ledger, store, keep_refused=0)()
+
+    assert store.current("hmm") == newer == champion(ledger) and store.link_fault("hmm") is None
+    assert (store.models_dir / "current").resolve().name == newer
+    registry = store.registry("hmm")
+    assert registry is not None and registry["version"] == newer
+    (aside,) = path.parent.glob(f"{path.name}.aside-*")
+    assert (aside / "model.json").read_bytes() == (store.path("hmm", old) / "model.json").read_bytes()
+
+
 def test_refused_versions_are_pruned_after_five(ledger: Ledger, store: ModelStore, publish: Publish) -> None:
     """The newest five stay to be looked at, and whatever was promoted stays as a target of a rollback."""
     old, new = publish(), publish()

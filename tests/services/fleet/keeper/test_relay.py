@@ -5,7 +5,7 @@ import pytest
 from services.fleet.keeper.relay import OutboxRelay, StaleBackfills, StaleRuns
 from services.ml_trainer.service.projection import Projection
 from tests.services.fleet.keeper.conftest import Publish, Sent
-from tidewheel.contracts.errors import BadBundle, Unavailable
+from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import Channels, IngestBackfill, TrainRun
 from tidewheel.contracts.states import Origin
@@ -41,20 +41,24 @@ def test_current_moves_before_the_flip_is_told(ledger: Ledger, sent: Sent, publi
     seen: list[str | None] = []
     sent.on_publish = lambda: seen.append(store.current("hmm"))
 
-    OutboxRelay(ledger, sent, sent, follow=Projection(ledger, store).follow)()
+    OutboxRelay(ledger, sent, sent, follow=Projection(ledger, store).follow_or_log)()
 
     assert seen == [version]
 
 
-def test_a_damaged_champion_does_not_hold_up_the_outbox(ledger: Ledger, sent: Sent, publish: Publish) -> None:
-    """The flip is told although `current` could not follow; what lies behind it is sent."""
-    publish()
+@pytest.mark.parametrize("fault", ["damaged", "no folder for the registry"])
+def test_a_link_that_cannot_move_does_not_hold_up_the_outbox(
+    ledger: Ledger, sent: Sent, publish: Publish, store: ModelStore, fault: str
+) -> None:
+    """The flip is told although `current` or the registry could not follow; what lies behind it is sent."""
+    version = publish()
     ledger.runs.start_or_join("other", "hmm", "test")
+    if fault == "damaged":
+        (store.path("hmm", version) / "model.json").write_text("{}")
+    else:
+        (store.models_dir / "registry").touch()
 
-    def follow(family: str) -> None:
-        raise BadBundle(f"{family} is damaged")
-
-    OutboxRelay(ledger, sent, sent, follow)()
+    OutboxRelay(ledger, sent, sent, Projection(ledger, store).follow_or_log)()
 
     assert len(sent.events) == 1
     assert len(sent.messages) >= 1

@@ -61,7 +61,7 @@ def test_a_plan_names_path_reason_and_bytes_and_removes_nothing(
 ) -> None:
     """What `gc --dry-run` shows is what the keeper would do."""
     refused = store.path("hmm", publish(passed=False))
-    link = store.models_dir / "hmm" / ".current-0a0b0c"
+    link = store.models_dir / "hmm" / ".current-0a0b0c0d0e0f"
     link.symlink_to("nowhere")
     os.utime(link, (0, 0), follow_symlinks=False)
 

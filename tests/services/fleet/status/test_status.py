@@ -220,4 +220,4 @@ def test_a_hand_on_current_is_said(home_ledger: Ledger, tmp_path: Path) -> None:
     assert any(f"repointed by hand to {first}" in each for each in adopted["warnings"])
     assert not any("by hand" in each for each in meant["warnings"])
     for warnings, place in zip(told, ("models/current", "models/hmm/current"), strict=True):
-        assert f"{tmp_path / place} is not a symbolic link; remove it, the keeper puts it back" in warnings
+        assert f"{tmp_path / place} is not a symbolic link; the keeper puts it aside, and the link back" in warnings
