@@ -14,6 +14,10 @@ _MAX_SYMBOL = 80
 _MAX_READABLE = 96  #: two components, a suffix and a temporary name's random part fit into the 255 bytes of a file name
 _IDENTIFIER = re.compile(r"[a-z0-9._-]+")
 _LOWER = re.compile(r"[a-z]")
+_STRATEGY = re.compile(r"[a-z0-9_]{1,64}")
+_PRESET = re.compile(r"[a-z0-9_-]{1,64}")
+_DECISION = re.compile(r"[1-9][0-9]{0,17}")
+_MAX_INSTRUMENT = 120
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)  #: devices on Windows shares
 
 
@@ -55,6 +59,63 @@ class StreamKey:
     def step(self) -> int:
         """Length of one bar in milliseconds."""
         return step_millis(self.timeframe)
+
+
+@dataclass(frozen=True, order=True, slots=True)
+class PairKey:
+    """What parameters are chosen for: a strategy on an instrument.
+
+    The instrument is the engine's own name for it, slashes and colons included (`BTC/USDT`, `binance:BTC/USDT:1m`).
+    """
+
+    strategy: str
+    instrument: str
+
+    def __post_init__(self) -> None:
+        if not _STRATEGY.fullmatch(self.strategy):
+            raise BadInput(f"strategy {self.strategy[:80]!r} is not 1 to 64 of a-z, 0-9 and _")
+        name = self.instrument
+        if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _MAX_INSTRUMENT:
+            raise BadInput(
+                f"instrument {name[:80]!r} is empty, not printable, padded or longer than {_MAX_INSTRUMENT} characters"
+            )
+
+    def __str__(self) -> str:
+        return f"{self.strategy}/{self.instrument}"
+
+
+def preset_id(text: str) -> str:
+    """`text`, where it can name a preset.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    if not _PRESET.fullmatch(text):
+        raise BadInput(f"preset_id {text[:80]!r} is not 1 to 64 of a-z, 0-9, _ and -")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigId:
+    """What an order is tagged with: the decision and its preset, written `17:breakout-fast`."""
+
+    decision: int
+    preset: str
+
+    @classmethod
+    def parse(cls, text: str) -> "ConfigId":
+        """Read `decision:preset`.
+
+        Raises:
+            BadInput: it is not of that form.
+        """
+        number, _, preset = text.partition(":")
+        if not _DECISION.fullmatch(number) or not _PRESET.fullmatch(preset):
+            raise BadInput(f"config_id {text[:120]!r} is not of the form that GET /param answers, such as 17:fast")
+        return cls(int(number), preset)
+
+    def __str__(self) -> str:
+        return f"{self.decision}:{self.preset}"
 
 
 def path_part(name: str) -> str:

@@ -70,6 +70,43 @@ class PromotionAction(StrEnum):
     ADOPT = "adopt"
 
 
+class PolicyName(StrEnum):
+    """How a preset is picked."""
+
+    LINTS = "lints"
+    THOMPSON = "thompson"
+    EPSILON_GREEDY = "epsilon_greedy"
+    FIXED = "fixed"
+
+
+class Reason(StrEnum):
+    """Why a decision names its preset."""
+
+    EXPLORED = "explored"
+    EXPLOITED = "exploited"
+    FIXED = "fixed"
+    HELD_BY_HYSTERESIS = "held_by_hysteresis"
+    DAILY_LIMIT = "daily_limit"
+    POSITION_OPEN = "position_open"
+    KILL_SWITCH = "kill_switch"
+    POSTERIOR_UNUSABLE = "posterior_unusable"
+
+
+class DecisionState(StrEnum):
+    """Whether it is known what came of a decision."""
+
+    OPEN = "open"
+    SETTLED = "settled"
+    EXPIRED = "expired"
+
+
+class OutcomeKind(StrEnum):
+    """Whether somebody told an outcome, or its time ran out."""
+
+    REPORTED = "reported"
+    DEFAULTED = "defaulted"
+
+
 class Scope(StrEnum):
     """What a key may do; `admin` may do everything."""
 

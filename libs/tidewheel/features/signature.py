@@ -4,20 +4,10 @@ Two models with one signature may be fed and compared alike; a change of a featu
 `impl_version` and so changes the signature.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-
-def canonical_json(value: Any) -> bytes:
-    """The one JSON text of `value`: sorted keys, no spaces, ASCII, floats by their shortest exact form.
-
-    Raises:
-        ValueError: a number is NaN or infinite.
-    """
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode()
+from tidewheel.contracts.canonical import digest_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,4 +30,4 @@ def feature_signature(
         "window": window,
         "scaling": scaling,
     }
-    return hashlib.sha256(canonical_json(meaning)).hexdigest()
+    return digest_of(meaning)

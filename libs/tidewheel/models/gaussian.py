@@ -10,10 +10,10 @@ from typing import ClassVar
 
 import numpy as np
 
+from tidewheel.contracts.canonical import canonical_json
 from tidewheel.contracts.errors import BadBundle, NotEnoughData
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.returns import WINDOW, checked_returns, robust_scale, segment_returns
-from tidewheel.features.signature import canonical_json
 from tidewheel.models.base import Filtered, FilterState, Payload
 from tidewheel.models.payload import MODEL_FILE, Document
 

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from tidewheel.contracts.canonical import canonical_json
 from tidewheel.contracts.errors import BadBundle, BadInput, NotEnoughData
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.returns import WINDOW, checked_returns, regime_features, robust_scale, segment_returns
-from tidewheel.features.signature import canonical_json
 from tidewheel.models.base import Filtered, FilterState, Payload
 from tidewheel.models.identity import STATES, canonical_order, matching_order
 from tidewheel.models.payload import MODEL_FILE, Document

@@ -11,7 +11,7 @@ import pytest
 from services.ml_trainer.settings import TrainerSettings
 from tests.libs.models.worlds import candles
 from tidewheel.contracts.errors import BadInput, BadSetting
-from tidewheel.contracts.keys import StreamKey, path_part
+from tidewheel.contracts.keys import ConfigId, PairKey, StreamKey, path_part
 from tidewheel.kit.settings import load
 from tidewheel.ledger.archive import Archive
 from tidewheel.market.limiter import Limiter
@@ -158,3 +158,34 @@ def test_what_is_no_stream_is_told_why(text: str, says: str) -> None:
         StreamKey.parse(text)
     with pytest.raises(BadInput, match="is empty"):
         StreamKey("binance", "", "1m")
+
+
+@pytest.mark.parametrize("instrument", ["BTC/USDT", "binance:BTC/USDT:1m", "btcusdt", "€/¥"])
+def test_a_pair_is_a_strategy_and_the_engine_s_own_name(instrument: str) -> None:
+    """Slashes and colons are part of an instrument."""
+    assert str(PairKey("trend_following", instrument)) == f"trend_following/{instrument}"
+
+
+@pytest.mark.parametrize(
+    ("strategy", "instrument"),
+    [("Trend", "x"), ("", "x"), ("a" * 65, "x"), ("a\n", "x"), ("a", ""), ("a", " x"), ("a", "x\n"), ("a", "x" * 121)],
+)
+def test_a_pair_that_cannot_be_meant_is_refused(strategy: str, instrument: str) -> None:
+    """Names are bounded and printable."""
+    with pytest.raises(BadInput):
+        PairKey(strategy, instrument)
+
+
+def test_a_config_id_reads_back() -> None:
+    """An order's tag names the decision and its preset."""
+    assert ConfigId.parse("17:fast") == ConfigId(17, "fast")
+    assert str(ConfigId(17, "fast")) == "17:fast"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "17", ":fast", "017:fast", "-1:fast", "17:Fast", "17:", "9" * 19 + ":fast", "١:a"]
+)
+def test_another_config_id_is_refused(text: str) -> None:
+    """It has one spelling."""
+    with pytest.raises(BadInput, match="config_id"):
+        ConfigId.parse(text)

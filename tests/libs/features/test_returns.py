@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from tests.libs.models.worlds import candles, market
+from tidewheel.contracts.canonical import canonical_json
 from tidewheel.contracts.errors import BadFit, BadInput
 from tidewheel.features.returns import (
     VOLATILITY_FLOOR,
@@ -15,7 +16,7 @@ from tidewheel.features.returns import (
     robust_scale,
     segment_returns,
 )
-from tidewheel.features.signature import Feature, canonical_json, feature_signature
+from tidewheel.features.signature import Feature, feature_signature
 
 
 def test_first_feature_row_needs_31_bars() -> None:
