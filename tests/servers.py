@@ -18,7 +18,7 @@ from sqlalchemy import make_url
 
 from services.fleet.local import embedded
 from services.fleet.local.ports import free_ports
-from services.fleet.local.processes import Child, tail
+from services.fleet.local.processes import Child
 
 POSTGRES_IMAGE, REDIS_IMAGE = "postgres:17", "redis:8"
 _START_SECONDS = 60
@@ -168,10 +168,7 @@ def _embedded_postgres() -> Iterator[str]:
         hasty = replace(prepared.command, argv=(*prepared.command.argv, "-c", "fsync=off"))
         server = Child(hasty, home / "log")
         try:
-            deadline = time.monotonic() + _START_SECONDS
-            while not hasty.ready():
-                assert server.exit_code() is None and time.monotonic() < deadline, tail(home / "log")
-                time.sleep(0.02)
+            server.await_ready()
             prepared.ensure_database()
             yield prepared.dsn
         finally:

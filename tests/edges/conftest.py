@@ -11,9 +11,9 @@ import httpx
 import pytest
 
 from services.fleet.edge.app import EdgeSettings, edge_app
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.roles.wiring import build, settings_type
 from services.fleet.simulator.app import sim_app
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
 from tests.libs.modelstore.regimes import published_regime
 from tests.servers import PostgresServer

@@ -20,8 +20,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from services.fleet.prove.apparatus.beside import served
 from tests.edges.conftest import FACES, Standing
-from tests.libs.market.served import served
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import Scope
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi.testclient import TestClient
 
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
 from services.ingester import app as ingester
 from services.ingester.settings import IngesterSettings
@@ -14,7 +15,6 @@ from services.ml_trainer import app as trainer
 from services.ml_trainer.settings import TrainerSettings
 from services.predictor import app as predictor
 from services.predictor.settings import PredictorSettings
-from tests.libs.market.served import served
 from tidewheel.contracts.messages import TrainRun
 from tidewheel.kit.settings import Settings, load
 from tidewheel.kit.web import create_app

@@ -12,7 +12,18 @@ from services.fleet.output import json_option, print_json, table
 _WORDS = ("first", "figures")  #: of a row, told below the table
 
 
-@click.command()
+class _NamesProofs(click.Command):
+    """Its help lists the proofs."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from services.fleet.prove.proofs import PROOFS
+
+        super().format_options(ctx, formatter)
+        with formatter.section("Proofs"):
+            formatter.write_dl([(proof.name, proof.promise) for proof in PROOFS])
+
+
+@click.command(cls=_NamesProofs, context_settings={"max_content_width": 120})
 @click.argument("name", required=False)
 @click.option("--quick", is_flag=True, help="The short form that `make test` runs.")
 @click.option("--seed", default=1, show_default=True, help="Of every draw.")

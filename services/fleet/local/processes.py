@@ -12,6 +12,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tidewheel.contracts.errors import Unavailable
+
+START_SECONDS = 90.0  #: that a process may take until it is ready, on a busy machine
+_POLL_SECONDS = 0.02
 _PR_SET_PDEATHSIG = 1
 _MAX_LOG_BYTES = 20_000_000
 
@@ -49,6 +53,34 @@ class Child:
         """Exit status (negative: the signal that ended it); None while it runs."""
         return self._popen.poll()
 
+    @property
+    def last_words(self) -> str:
+        """Where its log is, and how it ends."""
+        return f"the log {self.log} ends with:\n{tail(self.log)}"
+
+    def require_running(self) -> None:
+        """Check that it has not ended.
+
+        Raises:
+            Unavailable: it has; shows the end of its log.
+        """
+        code = self.exit_code()
+        if code is not None:
+            raise Unavailable(f"{self.command.name} ended ({how_ended(code)}); {self.last_words}")
+
+    def await_ready(self, seconds: float = START_SECONDS) -> None:
+        """Wait until it is ready.
+
+        Raises:
+            Unavailable: it ended, or was not ready in time; shows the end of its log.
+        """
+        deadline = time.monotonic() + seconds
+        while not self.command.ready():
+            self.require_running()
+            if time.monotonic() > deadline:
+                raise Unavailable(f"{self.command.name} not ready after {seconds:.0f} s; {self.last_words}")
+            time.sleep(_POLL_SECONDS)
+
     def ask_to_stop(self) -> None:
         """Send the stop signal to the process; remember its descendants, for they may lose their parent now."""
         if self.exit_code() is None:
@@ -72,6 +104,11 @@ class Child:
         for pid in self._family:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def how_ended(code: int) -> str:
+    """An exit status in words."""
+    return f"exit {code}" if code >= 0 else signal.Signals(-code).name
 
 
 def tail(log: Path, lines: int = 12) -> str:

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, NoReturn, TextIO
 
-from services.fleet.local.processes import Child, Command, same_process, tail
+from services.fleet.local.processes import START_SECONDS, Child, Command, how_ended, same_process
 from tidewheel.contracts.errors import Conflict, Unavailable
 
 _POLL_SECONDS = 0.05
@@ -74,7 +74,7 @@ class Supervisor:
         """All processes, in the order of their start."""
         return [child for tier in self._tiers for child in tier]
 
-    def start(self, commands: Sequence[Command], seconds: float = 90.0) -> None:
+    def start(self, commands: Sequence[Command], seconds: float = START_SECONDS) -> None:
         """Start one tier together and wait until each of it is ready.
 
         Raises:
@@ -89,12 +89,12 @@ class Supervisor:
         waiting = list(tier)
         while waiting:
             for child in list(waiting):
-                self._require_alive(child)
+                child.require_running()
                 if child.command.ready():
                     waiting.remove(child)
             if waiting and time.monotonic() > deadline:
-                names, log = ", ".join(child.command.name for child in waiting), waiting[0].log
-                raise Unavailable(f"{names} not ready after {seconds:.0f} s; the log {log} ends with:\n{tail(log)}")
+                names = ", ".join(child.command.name for child in waiting)
+                raise Unavailable(f"{names} not ready after {seconds:.0f} s; {waiting[0].last_words}")
             time.sleep(_POLL_SECONDS)
 
     def require_running(self) -> None:
@@ -104,7 +104,7 @@ class Supervisor:
             Unavailable: one has; shows the end of its log.
         """
         for child in self.children:
-            self._require_alive(child)
+            child.require_running()
 
     def watch(self) -> None:
         """One look at all processes: a crashed one is started again, after a pause that doubles up to 30 s."""
@@ -121,7 +121,9 @@ class Supervisor:
                     pause = self._pauses.get(name, _FIRST_PAUSE)
                     self._due[name] = now + pause
                     self._pauses[name] = min(pause * 2, _LONGEST_PAUSE)
-                    self._say(f"{name} ended ({_how(code)}); starting it again in {pause:g} s, its log is {child.log}")
+                    self._say(
+                        f"{name} ended ({how_ended(code)}); starting it again in {pause:g} s, its log is {child.log}"
+                    )
                 elif now >= self._due[name]:
                     del self._due[name]
                     tier[index] = Child(child.command, child.log)
@@ -161,13 +163,6 @@ class Supervisor:
 
     def _log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
-
-    def _require_alive(self, child: Child) -> None:
-        code = child.exit_code()
-        if code is not None:
-            raise Unavailable(
-                f"{child.command.name} ended ({_how(code)}); its log {child.log} ends with:\n{tail(child.log)}"
-            )
 
     def _record(self) -> None:
         import psutil
@@ -231,7 +226,3 @@ def _end(pid: int, created: float, patience: float) -> None:
         os.killpg(pid, signal.SIGKILL)
     while same_process(pid, created):
         time.sleep(_POLL_SECONDS)
-
-
-def _how(code: int) -> str:
-    return f"exit {code}" if code >= 0 else signal.Signals(-code).name

@@ -9,7 +9,6 @@ import json
 import os
 import random
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -23,8 +22,8 @@ import redis
 from services.fleet.keeper.settings import KeeperSettings
 from services.fleet.local import embedded
 from services.fleet.local.ports import free_ports
-from services.fleet.local.processes import Child, Command, tail
-from services.fleet.prove.apparatus.beside import served
+from services.fleet.local.processes import START_SECONDS, Child, tail
+from services.fleet.prove.apparatus.beside import served, serving
 from services.fleet.prove.apparatus.line import Line, State
 from services.fleet.prove.ground import Place
 from services.fleet.prove.proof import Budget, Tally, Tell
@@ -40,7 +39,6 @@ from tidewheel.ledger.records import Run
 BOUND_SECONDS = 30.0  #: from the moment at which the broker can be reached again until a new run has been worked off
 TROUBLES = ("silent", "stalled", "reset", "kill", "freeze", "flush")
 FLEET = "services.fleet.cli"
-_START_SECONDS = 90.0
 _ANSWER_SECONDS = 10.0
 _TROUBLE_SECONDS = 4.0
 _HINT_SECONDS = 15.0
@@ -66,7 +64,7 @@ def prove(
     place = budget.ground.fresh("sqlite")
     slowest = 0.0
     with _fleet(place, trainer, hint_seconds) as fleet:
-        fleet.work(_START_SECONDS)
+        fleet.work(START_SECONDS)
         while tally.trials < budget.trials:
             if tally.trials % len(troubles) == 0:
                 order = dice.sample(troubles, len(troubles))
@@ -173,7 +171,7 @@ class _Broker:
 
     def start(self) -> None:
         self._child = Child(self._command, self._log)
-        _await(self._command.ready, self._child)
+        self._child.await_ready()
 
     def kill(self) -> None:
         self._child.kill_leftovers()
@@ -204,9 +202,9 @@ def _fleet(place: Place, trainer: str, hint_seconds: float) -> Iterator[_Fleet]:
         stack.enter_context(_running(keeper))
         predictor = build(Role.PREDICTOR, load(PredictorSettings, **given))
         url = stack.enter_context(served(create_app(predictor)))
-        child = _start_trainer(trainer, place, redis_url)
+        child = Child(serving(Role.TRAINER, trainer, place, {"REDIS_URL": redis_url}), folder / "trainer.log")
         stack.callback(child.wait_stopped, 0.0)
-        _await(child.command.ready, child)
+        child.await_ready()
         ledger = open_ledger(place.dsn, folder)
         stack.callback(ledger.close)
         yield _Fleet(ledger=ledger, line=line, broker=broker, trainer=child, predictor=url)
@@ -222,27 +220,6 @@ def _running(service: Service) -> Iterator[None]:
             loop.start()
             stack.callback(loop.stop)
         yield
-
-
-def _start_trainer(module: str, place: Place, redis_url: str) -> Child:
-    mark = place.data_dir / "trainer.ready"
-    given = {"TIDEWHEEL_HOME": str(place.data_dir), "DATA_DIR": str(place.data_dir), "LEDGER_DB": place.dsn}
-    command = Command(
-        name="trainer",
-        argv=(sys.executable, "-m", module, "serve", Role.TRAINER.value, "--ready-file", str(mark)),
-        env={**os.environ, **given, "MODELS_DIR": str(place.data_dir / "models"), "REDIS_URL": redis_url},
-        cwd=place.data_dir,
-        ready=mark.exists,
-    )
-    return Child(command, place.data_dir / "trainer.log")
-
-
-def _await(ready: Callable[[], bool], child: Child) -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while not ready():
-        if child.exit_code() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"{child.command.name} did not come up:\n{tail(child.log)}")
-        time.sleep(0.02)
 
 
 def _get(url: str) -> tuple[int, str]:

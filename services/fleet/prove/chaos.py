@@ -14,7 +14,7 @@ from typing import TypeVar
 
 from services.fleet.prove.apparatus.crew import BROKER, FLEET, KEEPER, LEASE_SECONDS, POSTGRES, TRAINERS, Crew
 from services.fleet.prove.apparatus.stages import CONSUMER, JUDGED_BARS, disk_faults, part, seal, training_faults
-from services.fleet.prove.ground import DIALECTS, Place
+from services.fleet.prove.ground import DIALECTS
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import LeaseTaken, Unavailable
 from tidewheel.contracts.states import ClaimState
@@ -73,7 +73,7 @@ class _Storm:
     def __init__(self, folder: Path, dialect: str, trainer: str, dice: random.Random) -> None:
         self._folder, self._dice = folder, dice
         self._crew = Crew(folder, dialect, trainer)
-        self._place = Place(self._crew.dsn, self._crew.data_dir)
+        self._place = self._crew.place
         self._seed, self._parts = dice.randrange(1_000), 0
         self._seconds: dict[str, list[float]] = {}
         self._ledger: Ledger | None = None

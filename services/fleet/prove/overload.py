@@ -2,19 +2,15 @@
 
 import http.client
 import json
-import os
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 
-from services.fleet.local.fleet import answers
 from services.fleet.local.ports import free_ports
-from services.fleet.local.processes import Child, Command, tail
+from services.fleet.local.processes import START_SECONDS, Child, tail
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.apparatus.bundles import FAMILY, about
 from services.fleet.prove.ground import Place
@@ -37,7 +33,6 @@ BARS = 50_000
 _CLIENTS = 64
 _START = 1_767_225_600_000
 _PAUSE_SECONDS = 0.02
-_START_SECONDS = 90.0
 
 
 def prove(
@@ -140,33 +135,22 @@ def _model() -> RegimeModel:
 def _role(module: str, role: Role, place: Place) -> Iterator[int]:
     """The role in a process of its own; its port."""
     (port,) = free_ports(1)
-    given = {"TIDEWHEEL_HOME": str(place.data_dir), "DATA_DIR": str(place.data_dir), "LEDGER_DB": place.dsn}
-    given |= {"MODELS_DIR": str(place.data_dir / "models"), "AUTH_MODE": "dev", "BIND": "127.0.0.1"}
-    given |= {"REDIS_URL": "redis://127.0.0.1:9/0", "LOG_LEVEL": "error"}
-    command = Command(
-        name=role.value,
-        argv=(sys.executable, "-m", module, "serve", role.value, "--port", str(port)),
-        env={**os.environ, **given},
-        cwd=place.data_dir,
-        ready=partial(answers, f"http://127.0.0.1:{port}/health"),
-    )
-    with ExitStack() as stack:
-        child = Child(command, place.data_dir / f"{role}.log")
-        stack.callback(child.wait_stopped, 0.0)
-        deadline = time.monotonic() + _START_SECONDS
-        while not command.ready():
-            if child.exit_code() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"{role} did not come up:\n{tail(child.log)}")
-            time.sleep(0.05)
+    settings = {"REDIS_URL": "redis://127.0.0.1:9/0", "LOG_LEVEL": "error"}
+    child = Child(beside.serving(role, module, place, settings, port=port), place.data_dir / f"{role}.log")
+    try:
+        child.await_ready()
         yield port
+    finally:
+        child.wait_stopped(0.0)
 
 
 def _await_load(port: int, load: Child) -> None:
     """Until the role has something to do, by its own gauge."""
-    deadline = time.monotonic() + _START_SECONDS
+    deadline = time.monotonic() + START_SECONDS
     while _in_flight(port) < 2:
-        if load.exit_code() is not None or time.monotonic() > deadline:
-            raise RuntimeError(f"the load did not come up:\n{tail(load.log)}")
+        load.require_running()
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"the load does not press:\n{tail(load.log)}")
         time.sleep(0.05)
 
 

@@ -12,7 +12,7 @@ import pytest
 from fastapi import APIRouter, Request
 from starlette.responses import StreamingResponse
 
-from tests.libs.market.served import served
+from services.fleet.prove.apparatus.beside import served
 from tests.waiting import until
 from tidewheel.kit.service import Service
 from tidewheel.kit.settings import Settings, load

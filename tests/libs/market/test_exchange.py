@@ -8,8 +8,8 @@ import pytest
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, same, told
 from tidewheel.contracts.errors import BadInput, BadSetting, Overloaded, Unavailable
 from tidewheel.contracts.states import Origin

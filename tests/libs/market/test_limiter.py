@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.errors import BadSetting, Overloaded
 from tidewheel.contracts.times import MINUTE

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
 from services.ingester.service import backfilling
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles
 from tests.services.ingester.test_ingester import BARS, BTC, ETH, role, simulator
 from tidewheel.contracts.errors import Overloaded

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.errors import BadSetting, Overloaded
 from tidewheel.contracts.keys import StreamKey

@@ -8,8 +8,8 @@ import pytest
 
 from services.fleet.cli import main
 from services.fleet.commands import backfill as command
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles
 from tests.services.ingester.test_ingester import BTC, simulator
 from tidewheel.contracts.times import MINUTE

@@ -17,8 +17,8 @@ from services.fleet.doctor.check import Check, Line, Patient, State, examined
 from services.fleet.doctor.checks import CHECKS
 from services.fleet.keeper.settings import KeeperSettings
 from services.fleet.local.ports import free_ports
+from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
-from tests.libs.market.served import served
 from tests.libs.market.sim.made import START, candles, told
 from tidewheel.contracts.roles import PORTS
 from tidewheel.contracts.states import Origin

@@ -36,3 +36,10 @@ def test_an_unknown_proof_is_named_with_those_there_are() -> None:
     done = CliRunner().invoke(prove, ["swap"])
     assert done.exit_code == 2
     assert "there are claims, " in done.stderr
+
+
+def test_help_names_every_proof_with_its_promise() -> None:
+    """What can be tried is read off the command itself."""
+    told = " ".join(CliRunner().invoke(prove, ["--help"]).stdout.split())
+    for proof in proofs.PROOFS:
+        assert f" {proof.name} {proof.promise}" in told

@@ -16,8 +16,6 @@ import numpy as np
 import psutil
 import pytest
 
-from services.fleet.demo.steps import Stage, Step, StepFailed, play
-from services.fleet.display import Lines
 from services.fleet.local.fleet import answers
 from services.fleet.local.ports import free_ports, require_free
 from tests.services.fleet.local.test_supervisor import gone
@@ -91,17 +89,6 @@ def test_candles_of_another_timeframe_are_refused_before_anything_starts(tmp_pat
     assert demo.returncode == 1
     assert err.startswith("tidewheel: the candles are of 5m")
     assert not (tmp_path / "home" / "demo" / "logs").exists()
-
-
-def test_a_failed_step_is_named(tmp_path: Path) -> None:
-    """The demo ends at the first step that fails, with its title, its reason and where the logs are."""
-
-    def act(stage: Stage) -> None:
-        raise StepFailed("the tide is out")
-
-    steps = (Step("wait for the tide", act), Step("never reached", lambda stage: pytest.fail("reached")))
-    with pytest.raises(StepFailed, match=r"step 'wait for the tide' failed: the tide is out \(logs: .*logs\)"):
-        play(tmp_path, Lines(), steps, (), {})
 
 
 @contextmanager
