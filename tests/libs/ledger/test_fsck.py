@@ -1,19 +1,23 @@
 """fsck finds each kind of damage that is planted, and nothing where there is none."""
 
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, text
+from sqlalchemy import delete, insert, text, update
 
+from tests.libs.ledger.rows import HOUR, PASSED, REFUSED, new_version, seal
 from tests.libs.ledger.test_archive import candles
 from tests.libs.ledger.test_bars import KEY, M
-from tidewheel.contracts.states import ClaimState
+from tests.libs.ledger.test_runs import started
+from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.ledger.archive import Archive
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Finding, Lease
-from tidewheel.ledger.tables import claims
+from tidewheel.ledger.tables import claims, streams
 
 
 def checks(ledger: Ledger) -> dict[str, Finding]:
@@ -117,3 +121,121 @@ def test_orphans_are_named_and_taken_over(filled: Ledger, lease: Lease, data_dir
 
     assert orphans.ok and orphans.count == 2 and "incoming/binance" in orphans.detail
     assert checks(filled)["orphans"].count == 0
+
+
+BTC, ETH = "binance:BTC/USDT:1m", "binance:ETH/USDT:1m"
+
+
+def without(ledger: Ledger, rule: str, table: str, damage: str) -> None:
+    """Do what the database would refuse: on Postgres by taking the rule away, on SQLite by not having it checked."""
+    if ledger.dialect == "postgresql":
+        with ledger._db.write() as connection:
+            connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {rule}"))
+            connection.execute(text(damage))
+        return
+    with closing(sqlite3.connect(str(ledger._db.path))) as connection, connection:
+        connection.execute(damage)
+
+
+def told(ledger: Ledger) -> dict[str, tuple[bool, int, str]]:
+    return {each.check: (each.ok, each.count, each.detail) for each in ledger.fsck(files=False)}
+
+
+def test_each_claim_is_held_against_its_own_run(ledger: Ledger) -> None:
+    """What agrees is counted, what does not is named by consumer and file, in this order."""
+    files = seal(ledger, range(8))
+    queued, running, promoted, refused, failed = (
+        ledger.runs.start_or_join(f"run {n}", "hmm", "test")[0].id for n in range(5)
+    )
+    for run, verdict in ((running, None), (promoted, PASSED), (refused, REFUSED), (failed, None)):
+        lease = ledger.runs.lease(run, "worker", 60_000)
+        assert lease is not None
+        if verdict is not None:
+            lease.publish(new_version(run), verdict)
+        elif run == failed:
+            lease.finish(RunState.FAILED, "broken")
+    free, held, used, poison = ClaimState
+    sound = [(free, None), (held, running), (used, promoted), (used, refused), (poison, failed), (poison, queued)]
+    wrong = [(held, queued), (used, failed), (free, running), (held, None)]
+    rows = [("b", sound + wrong[:1]), ("a", wrong)]
+    with ledger._db.write() as connection:
+        for consumer, its in rows:
+            for file, (state, run) in reversed(list(zip(files, its, strict=False))):
+                row = {"consumer": consumer, "file_id": file, "state": state, "run_id": run, "changed_at": 0}
+                connection.execute(insert(claims).values(row))
+
+    assert told(ledger)["claims"] == (
+        False,
+        5,
+        f"file {files[0]} is processing for a, and run {queued} is queued; "
+        f"file {files[1]} is processed for a, and run {failed} is failed; "
+        f"file {files[2]} is downloaded for a, and run {running} is running; "
+        f"file {files[3]} is processing for a, and run None is None; "
+        f"file {files[6]} is processing for b, and run {queued} is queued",
+    )
+    with ledger._db.write() as connection:
+        connection.execute(delete(claims).where(claims.c.consumer == "a"))
+        connection.execute(delete(claims).where(claims.c.file_id == files[6]))
+    assert told(ledger)["claims"][:2] == (True, 6)
+
+
+def test_files_are_compared_with_their_neighbours(ledger: Ledger) -> None:
+    """In the order of time, whatever the order of sealing, each stream and its first revisions by themselves."""
+    hours, consumed = range(3, -1, -1), []
+    for hour in hours:
+        for stream in (BTC, ETH):
+            consumed += seal(ledger, range(hour, hour + 1), stream)
+    consumed += seal(ledger, range(5), revision=1)
+    with ledger._db.write() as connection:
+        connection.execute(update(streams).values(watermark=4 * HOUR))
+        for consumer in ("hmm", "hmm-strict"):
+            for file in consumed:
+                row = {"consumer": consumer, "file_id": file, "state": ClaimState.PROCESSED, "changed_at": 0}
+                connection.execute(insert(claims).values(row))
+    found = told(ledger)
+    assert (found["intervals"][:2], found["watermarks"][:2]) == ((True, 8), (True, 2))
+    assert found["trained_once"][:2] == (True, 16)
+
+    first, third = consumed[6], consumed[2]  # BTC's of hour 0 and of hour 2
+    rule = "files_first_revisions_never_overlap"
+    without(ledger, rule, "files", f"UPDATE files SET end_time = {3 * HOUR} WHERE id = {first}")
+    second = consumed[4]
+    overlap = f"files {first} and {second} of {BTC} overlap"
+    assert told(ledger)["intervals"] == (False, 1, overlap)
+    assert told(ledger)["trained_once"] == (
+        False,
+        2,
+        f"hmm consumed files {first} and {second}, which share bars; "
+        f"hmm-strict consumed files {first} and {second}, which share bars",
+    )
+    with ledger._db.write() as connection:
+        free = update(claims).where(claims.c.consumer == "hmm", claims.c.file_id == second)
+        connection.execute(free.values(state=ClaimState.DOWNLOADED))
+        connection.execute(update(streams).where(streams.c.key == ETH).values(watermark=5 * HOUR))
+    found = told(ledger)
+    assert found["trained_once"] == (
+        False,
+        2,
+        f"hmm consumed files {first} and {third}, which share bars; "
+        f"hmm-strict consumed files {first} and {second}, which share bars",
+    )
+    assert found["watermarks"] == (
+        False,
+        1,
+        f"the watermark of {ETH} is {5 * HOUR} and its last file ends at {4 * HOUR}",
+    )
+
+
+def test_a_promotion_of_what_was_never_published(ledger: Ledger) -> None:
+    """It is found, also where another version of its family and its namesake of another family are there."""
+    for family, number in (("hmm", 1), ("hmm", 2), ("lstm", 3)):
+        started(ledger, consumer=family).publish(new_version(number, family=family), PASSED)
+    assert told(ledger)["promotions"][:2] == (True, 3)
+    without(
+        ledger,
+        "fk_promotions_family_version",
+        "promotions",
+        f"UPDATE promotions SET version = '{new_version(3).version}' WHERE family = 'hmm' AND previous IS NULL",
+    )
+    (move, *_) = ledger.versions.promotions("hmm")
+    assert told(ledger)["promotions"] == (False, 1, f"promotion {move.id} points to hmm {new_version(3).version}")
