@@ -58,6 +58,8 @@ def _of(node: Any) -> Named:
         yield from _select(node)
     if isinstance(node, Select | Update) or getattr(node, "__visit_name__", "") == "delete":
         for number, criterion in enumerate(node._where_criteria):
+            if getattr(criterion, "operator", None) is operators.and_:
+                continue  # who misses one of its parts would miss the whole
             rest = node._where_criteria[:number] + node._where_criteria[number + 1 :]
             yield f"without WHERE {text(criterion)}", _set(node, "_where_criteria", rest)
     if isinstance(node, Update | Insert) and node._values:

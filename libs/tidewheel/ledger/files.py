@@ -103,19 +103,26 @@ def insert_gaps(connection: Connection, stream_id: int, step: int, times: Ints, 
 
 
 def narrow_gap(connection: Connection, stream_id: int, gap: Gap, times: Ints, now: UtcMillis) -> None:
-    """Note which bars have come inside a gap (open times, sorted): what they leave is open again, or all is healed."""
+    """Note which bars have come inside a gap (open times, sorted): what they leave is open again, or all is healed.
+
+    Raises:
+        Conflict: it is not as it was read (`gap_moved`).
+    """
     step = gap.key.step
     edges = np.array([gap.start - step, *times.tolist(), gap.end], dtype=np.int64)
     before = np.flatnonzero(np.diff(edges) != step)
-    row = update(gaps).where(_unhealed(stream_id, gap))
-    if not len(before):
-        connection.execute(row.values(state=GapState.HEALED, changed_at=now))
-        return
-    # What was asked about the whole says nothing about its parts.
-    evidence, end = {"seen": "left by bars that came late"}, int(edges[before[0] + 1])
-    first = {"start_time": int(edges[before[0]]) + step, "end_time": end, "evidence": evidence}
-    connection.execute(row.values(state=GapState.OPEN, changed_at=now, **first))
-    insert_gaps(connection, stream_id, step, edges[before[0] + 1 :], now)
+    values: dict[str, Any] = {"state": GapState.HEALED}
+    if len(before):
+        # What was asked about the whole says nothing about its parts.
+        values = {"state": GapState.OPEN, "evidence": {"seen": "left by bars that came late"}}
+        values |= {"start_time": int(edges[before[0]]) + step, "end_time": int(edges[before[0] + 1])}
+    row = update(gaps).where(_unhealed(stream_id, gap), gaps.c.end_time == gap.end)
+    if not connection.execute(row.values(changed_at=now, **values)).rowcount:
+        raise Conflict(
+            f"bars came into the gap at {iso(gap.start)} of {gap.key} meanwhile; try again", code="gap_moved"
+        )
+    if len(before):
+        insert_gaps(connection, stream_id, step, edges[before[0] + 1 :], now)
 
 
 def note_gap(

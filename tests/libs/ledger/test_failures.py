@@ -13,13 +13,13 @@ def test_failures_in_a_row_are_one_series(ledger: Ledger) -> None:
     ledger.failures.note(BTC, "exchange_unavailable", "no answer")
     ledger.failures.note(ETH, "unknown_symbol", "not traded")
     with ledger._db.write() as connection:
-        connection.execute(update(stream_failures).values(failed_at=0))
+        connection.execute(update(stream_failures).values(since=5, failed_at=0))
     ledger.failures.note(BTC, "exchange_refused", "refuses requests for 60 s")
     first, second = ledger.failures.all()
 
     assert (first.stream, first.code, first.detail) == (BTC, "exchange_refused", "refuses requests for 60 s")
     assert (first.times, first.over_at) == (2, None)
-    assert 0 < first.since <= first.failed_at
+    assert (first.since, first.failed_at > 5) == (5, True)
     assert (second.stream, second.times) == (ETH, 1)
 
 
@@ -32,7 +32,12 @@ def test_a_success_where_nothing_failed_waits_for_nobody(ledger: Ledger) -> None
         if ledger.dialect == "postgresql":
             connection.exec_driver_sql("LOCK TABLE stream_failures IN EXCLUSIVE MODE")
         ledger.failures.over([BTC])
-    assert [each.over_at is None for each in ledger.failures.all()] == [False, True]
+    before, failing = ledger.failures.all()
+    assert (before.over_at is None, failing.over_at) == (False, None)
+    with ledger._db.write() as connection:
+        connection.execute(update(stream_failures).where(stream_failures.c.stream == BTC).values(over_at=5))
+    ledger.failures.over([BTC, ETH])
+    assert [each.over_at == 5 for each in ledger.failures.all()] == [True, False]
 
 
 def test_a_success_ends_the_series_and_the_reason_stays(ledger: Ledger) -> None:

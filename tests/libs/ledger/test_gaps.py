@@ -2,16 +2,18 @@
 
 import numpy as np
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from tests.libs.ledger.test_archive import candles
 from tests.libs.ledger.test_bars import KEY, M
-from tidewheel.contracts.errors import FenceLost
+from tidewheel.contracts.errors import Conflict, FenceLost
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import GapState, Origin
+from tidewheel.ledger.files import narrow_gap
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Gap, Lease
 from tidewheel.ledger.tables import gaps as rows
+from tidewheel.ledger.tables import streams
 
 ETH = StreamKey("binance", "ETH/USDT", "1m")
 FRAME = candles(30)
@@ -71,3 +73,16 @@ def test_late_bars_leave_the_rest_open(ledger: Ledger, lease: Lease, holes: list
     assert others == [(8, 10, GapState.OPEN, False), (15, 20, GapState.OPEN, False)]
     assert ledger.bars.gaps(KEY)[0].evidence == LEFT
     assert ledger.bars.gaps(ETH) == before
+
+
+@pytest.mark.parametrize("came", [slice(5, 10), slice(9, 10)])
+def test_a_gap_that_is_no_longer_as_it_was_read(ledger: Ledger, lease: Lease, holes: list[Gap], came: slice) -> None:
+    """Whoever counted on it as it was is told so, and writes nothing: what came meanwhile would be missing again."""
+    ledger.bars.append(lease, KEY, FRAME.take(came), "test")
+    before = ledger.bars.gaps(KEY)
+    for times in (FRAME.open_time[7:8], FRAME.open_time[5:10]):
+        with pytest.raises(Conflict) as refused, ledger._db.write() as connection:
+            stream = connection.execute(select(streams.c.id).where(streams.c.key == str(KEY))).scalar_one()
+            narrow_gap(connection, stream, holes[0], times, 0)
+        assert refused.value.code == "gap_moved"
+    assert ledger.bars.gaps(KEY) == before

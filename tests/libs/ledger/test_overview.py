@@ -74,6 +74,7 @@ def test_a_file_may_overlap_other_streams_alone(ledger: Ledger) -> None:
     """A first revision over bars that a file of the stream covers is refused, and one beside it is not."""
     seal(ledger, range(1, 2))
     seal(ledger, range(3), stream=str(ETH))
+    seal(ledger, range(3), revision=1)
     stored = Stored(digest="0" * 64, csv_path="x.csv", blob_path="x.parquet")
     with ledger._db.write() as connection:
         stream = connection.exec_driver_sql("SELECT id FROM streams WHERE key = 'binance:BTC/USDT:1m'").scalar_one()
