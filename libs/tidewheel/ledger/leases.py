@@ -18,6 +18,7 @@ from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease
 from tidewheel.ledger.tables import counters, fence_sequence, leases
 
+_TOLD = 50  #: most leases that a refusal lists
 _LOOK_SECONDS = 0.1  #: how often a lease that is waited for is asked for
 
 
@@ -56,9 +57,14 @@ class Leases:
             held = (leases.c.name == name) & (leases.c.until > self._db.clock())
             row = connection.execute(select(leases).where(held).with_for_update()).one_or_none()
             if row is None:
-                raise NotFound(f"nobody holds a lease called {name!r}; they are called run:42, stream:... and keeper")
+                known = ", ".join(self._held(connection)) or "none"
+                raise NotFound(f"nobody holds a lease called {name!r}; held now: {known}")
             release(connection, _lease(row))
             return _lease(row)
+
+    def _held(self, connection: Connection) -> list[str]:
+        names = select(leases.c.name).where(leases.c.until > self._db.clock()).order_by(leases.c.name)
+        return list(connection.execute(names.limit(_TOLD)).scalars())
 
     def get(self, name: str) -> Lease | None:
         """The lease, where somebody holds it now."""

@@ -85,7 +85,12 @@ def _csv_batches(path: Path) -> Iterator[tuple[int, Sequence[Any]]]:
 
     with pa.input_stream(str(path), compression="detect") as peeked:
         head = peeked.read(4_096).decode("utf-8-sig", "replace").splitlines()
-    fields = head[0].replace('"', "").split(",") if head else []
+    if not head:
+        raise BadInput(f"{path} is empty; it needs {_WANTED}, and a line for each candle")
+    fields = head[0].replace('"', "").split(",")
+    other = max(";\t|", key=head[0].count)
+    if len(fields) == 1 and head[0].count(other) >= len(_VALUES):
+        raise BadInput(f"{path} is separated by {other!r}; write it with commas, and numbers with a point")
     headless = bool(fields) and all(_is_number(field) for field in fields)
     if headless and len(fields) not in _BY_PLACE:
         raise BadInput(f"{path} has {len(fields)} columns and no header, so nobody knows which is which; add {_WANTED}")
@@ -142,7 +147,11 @@ def _cut(batch: Any) -> Iterator[Any]:
 
 def _chosen(columns: Sequence[str], path: Path) -> list[str]:
     """Names of the columns of the time and the five values."""
-    names = {name.strip().lower(): name for name in reversed(columns)}
+    plain = [name.strip().lower() for name in columns]
+    twice = [name for name in dict.fromkeys(plain) if plain.count(name) > 1 and name in (*_TIME_NAMES, *_VALUES)]
+    if twice:
+        raise BadInput(f"{path} names {', '.join(map(repr, twice))} more than once; keep the one that is meant")
+    names = dict(zip(plain, columns, strict=True))
     time_name = next((names[name] for name in _TIME_NAMES if name in names), None)
     if time_name is None or any(value not in names for value in _VALUES):
         raise BadInput(f"{path} has the columns {list(columns)}; it needs {_WANTED}")
@@ -247,10 +256,11 @@ class _Clock:
                 )
         factor = _unit(float(numbers[0]))[1]
         millis = numbers * factor if factor >= 1 else np.floor(numbers * factor)
-        odd = ~((millis >= 0) & (millis <= LATEST) & (millis % 1 == 0))
+        odd = ~((millis >= 0) & (millis <= LATEST))
+        odd[~odd] = millis[~odd] % 1 != 0
         if odd.any():
             index = int(np.argmax(odd))
-            raise where.bad(index, f"its time {numbers[index]!r} is no UTC time; mend or remove it")
+            raise where.bad(index, f"its time {numbers[index]:g} is no UTC time; mend or remove it")
         return millis
 
 

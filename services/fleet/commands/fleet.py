@@ -62,14 +62,16 @@ def demo(seed: int, replay: str | None, timeframe: str | None, as_json: bool) ->
     from services.fleet.local.supervisor import interrupt_on_stop_signals
     from tidewheel.kit.settings import Settings, load
 
-    if timeframe and not replay:
+    if timeframe and replay is None:
         raise click.UsageError("--timeframe goes with --replay; the scenario is of 1m")
     started = time.monotonic()
     interrupt_on_stop_signals()
     home: Path = load(Settings).tidewheel_home / "demo"
     home.mkdir(parents=True, exist_ok=True)
-    if replay:
+    if replay is not None:
         files = tuple(part.strip() for part in replay.split(",") if part.strip())
+        if not files:
+            raise click.UsageError("--replay needs recorded candles: FILE[,FILE]")
         report = replay_demo(home, display(), files=files, timeframe=timeframe)
     else:
         report = run_demo(home, display(), seed=seed)

@@ -87,12 +87,14 @@ def test_held_and_consumed_files_stay(ledger: Ledger) -> None:
 
 
 def test_a_released_lease_is_gone(ledger: Ledger) -> None:
-    """Its holder writes nothing more, and a lease that nobody holds is not found."""
+    """Its holder writes nothing more; for a lease that nobody holds, those that are held are told."""
     lease = leased(ledger)
+    with pytest.raises(NotFound, match=f"nobody holds a lease called 'run:no'; held now: {lease.lease.name}$"):
+        ledger.leases.end("run:no")
 
     assert ledger.leases.end(lease.lease.name).owner == "worker"
 
     with pytest.raises(FenceLost):
         lease.claim_files()
-    with pytest.raises(NotFound, match="nobody holds"):
+    with pytest.raises(NotFound, match="held now: none"):
         ledger.leases.end(lease.lease.name)

@@ -163,7 +163,11 @@ def test_a_bad_row_is_named(line: int, row: str, sentence: str, tmp_path: Path) 
         (f"{HEADER}\n2024-03-01T00:00:00,1,1,1,1,1\n", "bear no zone; if they are UTC, say so with --utc"),
         (f"{HEADER}\n20240301,1,1,1,1,1\n", "its time was meant otherwise; write it as 2024"),
         (f"{HEADER}\n", "holds no candles"),
-        ("", "no candles|needs date"),
+        ("", "is empty; it needs date,open"),
+        ("date;open;high;low;close;volume\n2024-03-01;1;1;1;1;1\n", "is separated by ';'; write it with commas"),
+        ("1709251200000\t1\t1\t1\t1\t1\n", "is separated by '.t'"),
+        (f"{HEADER},close\n1709251200000,1,1,1,1,1,2\n", "names 'close' more than once; keep the one"),
+        (f"{HEADER}\n1e400,1,1,1,1,1\n", "its time inf is no UTC time"),
     ],
 )
 def test_what_could_be_meant_in_two_ways_is_refused(content: str, sentence: str, tmp_path: Path) -> None:
