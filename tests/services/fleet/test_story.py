@@ -1,11 +1,11 @@
-"""A demo's steps."""
+"""A story's steps."""
 
 from pathlib import Path
 
 import pytest
 
-from services.fleet.demo.steps import Stage, Step, StepFailed, play
 from services.fleet.display import Lines
+from services.fleet.story import Stage, Step, StepFailed, play
 
 
 def test_a_failed_step_is_named(tmp_path: Path) -> None:
