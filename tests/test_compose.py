@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 FILES = ("compose.yml", "compose.autotrain.yml", "compose.backtest.yml")
 
 
-class Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):  # type: ignore[misc]
     """Reads Compose's `!reset` and `!override` as the value that they mark."""
 
 

@@ -6,6 +6,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import requests
@@ -49,7 +50,7 @@ def fuzz(address: str, headers: dict[str, str], cases: int) -> tuple[Counter[int
                 suppress_health_check=list(HealthCheck),
             )
             @given(case=document.as_strategy(generation_mode=mode))
-            def ask(case: schemathesis.Case) -> None:
+            def ask(case: schemathesis.Case[Any]) -> None:
                 answer = case.call(base_url=address, session=session, headers=headers, timeout=60)
                 statuses[answer.status_code] += 1
                 try:

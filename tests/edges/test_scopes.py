@@ -114,8 +114,8 @@ def ways(standing: Standing) -> Iterator[tuple[str, str, Scope]]:
 
 
 def entered(client: httpx.Client, standing: Standing, method: str, url: str, scope: Scope | None) -> int:
-    body = {"json": {"stream": "binance:BTC/USDT:1m"}} if url.endswith("/predict") else {}
-    return client.request(method, url, headers=standing.bearer(scope), **body).status_code
+    body = {"stream": "binance:BTC/USDT:1m"} if url.endswith("/predict") else None
+    return client.request(method, url, headers=standing.bearer(scope), json=body).status_code
 
 
 def test_every_route_wants_its_key(standing: Standing) -> None:
@@ -154,6 +154,6 @@ def test_force_wants_admin(standing: Standing) -> None:
 )
 def test_malformed_keys_are_401(apps: dict[Role, FastAPI], sent: str) -> None:
     """Whatever stands in the Authorization header, the answer is 401 and a problem."""
-    answer = TestClient(apps[Role.INGESTER]).get("/streams", headers={"Authorization": sent.encode("latin-1")})
+    answer = TestClient(apps[Role.INGESTER]).get("/streams", headers={b"Authorization": sent.encode("latin-1")})
 
     assert (answer.status_code, answer.headers["content-type"]) == (401, "application/problem+json")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from urllib.parse import quote
 
+import numpy as np
 import pytest
 
 from services.ml_trainer.settings import TrainerSettings
@@ -103,7 +104,7 @@ def test_what_is_really_written_stays_in_its_folder(tmp_path: Path) -> None:
     """Candles, model families and rate limits of odd names: one place each, all inside, on a real disk."""
     odd = sorted(KNOWN)[::2] + sorted(names(200, seed=2) - set(KNOWN))[::4]
     archive, store, limiter = Archive(tmp_path / "ml"), ModelStore(tmp_path / "models"), Limiter(tmp_path / "limits")
-    frame = candles([0.0, 0.01])
+    frame = candles(np.array([0.0, 0.01]))
     streams = []
     for name in odd:
         try:

@@ -1,5 +1,7 @@
 """Returns, volatility, scales and signatures."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -73,7 +75,7 @@ def test_bad_returns_are_refused(bad: list[float]) -> None:
 
 def test_signature_tells_features_apart() -> None:
     """Any change of name, version, parameter, column, timeframe, window or scaling is another signature."""
-    base = {"input_columns": ["close"], "timeframe": "1m", "window": 30, "scaling": "none"}
+    base: dict[str, Any] = {"input_columns": ["close"], "timeframe": "1m", "window": 30, "scaling": "none"}
     feature = Feature("logret", 1)
     variants = [
         feature_signature([feature], **base),

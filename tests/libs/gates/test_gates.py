@@ -1,6 +1,7 @@
 """Splits, scores and the pure steps."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -86,7 +87,7 @@ def test_gate_stops_at_the_first_refusal(good: tuple[RegimeModel, Candidate]) ->
         ({"family": "lstm"}, "stands for lstm"),
     ],
 )
-def test_schema_refuses(good: tuple[RegimeModel, Candidate], change: dict[str, object], says: str) -> None:
+def test_schema_refuses(good: tuple[RegimeModel, Candidate], change: dict[str, Any], says: str) -> None:
     """Foreign features, damaged files and a wrong family are refusals with a reason, not exceptions."""
     refusal = GATE.judge(replace(good[1], **change)).refusal
     assert refusal is not None and refusal.step == "schema" and says in refusal.reason

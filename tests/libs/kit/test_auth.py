@@ -120,7 +120,7 @@ def test_an_actor_is_named_after_its_key_and_has_its_scopes() -> None:
     keyring = Keyring(key("a", "s1", Scope.TRAIN, Scope.READ))
     actor = asyncio.run(Doorkeeper(keyring).admit("twk_a_s1"))
 
-    assert (actor.name, actor.scopes) == ("key:a", {Scope.TRAIN, Scope.READ})
+    assert (actor.name, actor.scopes) == ("key:a", frozenset({Scope.TRAIN, Scope.READ}))
     assert actor.may(Scope.TRAIN) and not actor.may(Scope.ADMIN)
 
 

@@ -1,5 +1,6 @@
 import json
 import logging
+from typing import Any
 
 import pytest
 
@@ -7,7 +8,7 @@ from tidewheel.kit import logs
 from tidewheel.kit.settings import Settings, load
 
 
-def written(capsys: pytest.CaptureFixture[str]) -> list[dict]:
+def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends
 from pydantic import BaseModel
 from starlette.testclient import TestClient
 
+from tests.problems import problem_of
 from tidewheel.contracts.errors import Conflict, Overloaded, Unavailable
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import Actor, open_routes, require
@@ -60,16 +61,6 @@ def client() -> Iterator[TestClient]:
     service = Service(name="desk", settings=settings, routers=[desk()])
     with TestClient(create_app(service), raise_server_exceptions=False) as client:
         yield client
-
-
-def problem_of(response, status: int, code: str) -> dict:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    document = response.json()
-    assert document["code"] == code and document["status"] == status
-    assert document["request_id"] == response.headers["x-request-id"]
-    assert document["title"] and document["detail"]
-    return document
 
 
 def test_every_refusal_is_a_problem(client: TestClient) -> None:

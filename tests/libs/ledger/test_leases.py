@@ -9,6 +9,7 @@ from sqlalchemy import update
 
 from tidewheel.contracts.errors import FenceLost, LeaseTaken
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Lease
 from tidewheel.ledger.tables import leases as rows
 
 TTL = 60_000
@@ -105,8 +106,9 @@ class TestLeases:
             assert held.lost.wait(5)
 
 
-def _all_at_once(ledger: Ledger, count: int) -> list[object]:
-    start, results = threading.Barrier(count), []
+def _all_at_once(ledger: Ledger, count: int) -> list[Lease | None]:
+    start = threading.Barrier(count)
+    results: list[Lease | None] = []
 
     def ask(number: int) -> None:
         start.wait()

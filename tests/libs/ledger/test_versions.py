@@ -139,10 +139,10 @@ class TestChampion:
             run.publish(new_version(number, family=family), verdict)
         told = {each.version: each.verdict for each in ledger.versions.all("hmm")}
         assert told == {new_version(1).version: REFUSED, new_version(2).version: PASSED}
-        for name, verdict in told.items():
+        for name, given in told.items():
             found = ledger.versions.get("hmm", name)
             assert found is not None
-            assert found.verdict == verdict
+            assert found.verdict == given
 
     def test_families_are_apart(self, ledger: Ledger) -> None:
         """Versions of one name in two families are two; each family has its own champion and moves, by its own run."""

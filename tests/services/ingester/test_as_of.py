@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from tests.libs.market.sim.made import START, candles
-from tests.services.ingester.test_ingester import BTC, role, simulator
+from tests.services.ingester.asked import BTC, role, simulator
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import MINUTE, UtcMillis
 from tidewheel.features.frames import CandleFrame

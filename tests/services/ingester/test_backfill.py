@@ -16,7 +16,7 @@ from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
 from services.ingester.service import backfilling
 from tests.libs.market.sim.made import START, candles
-from tests.services.ingester.test_ingester import BARS, BTC, ETH, role, simulator
+from tests.services.ingester.asked import BARS, BTC, ETH, RoleClient, role, simulator
 from tidewheel.contracts.errors import Overloaded
 from tidewheel.contracts.messages import IngestBackfill, IngestSeal
 from tidewheel.contracts.states import BackfillState, GapState
@@ -30,12 +30,12 @@ def order(client: TestClient, **changed: Any) -> Any:
     return client.post("/backfill", json={"streams": [str(BTC)], "start": str(START)} | changed)
 
 
-def work(client: TestClient, ledger: Ledger) -> int:
+def work(client: RoleClient, ledger: Ledger) -> int:
     """Follow hints until there are none, as a worker does; how many there were."""
     handled = 0
     while events := ledger.outbox.pending():
         for event in events:
-            client.app.state.service.tasks[IngestBackfill](IngestBackfill(**event.payload))
+            client.service.tasks[IngestBackfill](IngestBackfill(**event.payload))
             ledger.outbox.sent([event.id])
             handled += 1
     return handled
@@ -52,7 +52,7 @@ def test_history_comes_beside_the_watermark(
         before = ledger.streams.get(BTC)
         first = order(client)
         (event,) = ledger.outbox.pending()
-        handler = client.app.state.service.tasks[IngestBackfill]
+        handler = client.service.tasks[IngestBackfill]
         handler(IngestBackfill(**event.payload))
         half = client.get(f"/backfill/{first.json()['backfills'][0]['backfill_id']}").json()
         work(client, ledger)
@@ -93,7 +93,7 @@ def test_bars_that_wait_for_a_seal_are_not_swallowed(ledger: Ledger, ledger_dsn:
     """Live bars that nothing has sealed yet keep a file of their own, and history stays first revisions."""
     live = {"symbols": ("BTC/USDT",), "start_ts": START + LIVE_FROM * MINUTE, "batch_limit": 100}
     with role(simulator(now=LIVE_FROM + 20), ledger_dsn, data_dir, **live) as client:
-        client.app.state.service.tasks[IngestSeal](IngestSeal(stream=str(BTC)))
+        client.service.tasks[IngestSeal](IngestSeal(stream=str(BTC)))
         order(client)
         work(client, ledger)
 
@@ -268,7 +268,7 @@ def test_the_gap_of_a_stopped_backfill_is_its_own(
     with role(engine, ledger_dsn, data_dir, **live) as client:
         client.post("/ingest_once", params={"until": "now"})
         order(client)
-        client.app.state.service.tasks[IngestBackfill](IngestBackfill(backfill_id=1))
+        client.service.tasks[IngestBackfill](IngestBackfill(backfill_id=1))
         stopped = client.post("/backfill/1/cancel").json()
         for _ in range(3):
             engine.clock.move_to(engine.clock.now() + MINUTE)

@@ -3,21 +3,18 @@
 import os
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
-from services.fleet.prove.apparatus.beside import served
-from services.fleet.simulator.app import sim_app
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
-from tests.libs.market.sim.made import START, candles, told
+from tests.libs.market.sim.made import START, candles
+from tests.services.ingester.asked import BARS, BTC, ETH, NO_BROKER, role, simulator
+from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting, Overloaded
-from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import IngestSeal
 from tidewheel.contracts.states import GapState, Origin
 from tidewheel.contracts.times import DAY, MINUTE
@@ -25,38 +22,6 @@ from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.formats import csv_text, read_parquet
 from tidewheel.ledger.open import Ledger
-from tidewheel.market.sim.clock import VirtualClock
-from tidewheel.market.sim.engine import SimulatedExchange
-
-BTC, ETH = StreamKey("binance", "BTC/USDT", "1m"), StreamKey("binance", "ETH/USDT", "1m")
-BARS = 700
-NO_BROKER = "redis://127.0.0.1:9/0"
-
-
-def simulator(missing: tuple[int, ...] = (), now: int = BARS) -> SimulatedExchange:
-    series = told(("BTC/USDT", "1m", candles(BARS, missing=missing)), ("ETH/USDT", "1m", candles(BARS)))
-    return SimulatedExchange(series, VirtualClock(START + now * MINUTE))
-
-
-@contextmanager
-def role(engine: SimulatedExchange, ledger_dsn: str, data_dir: Path, **settings: object) -> Iterator[TestClient]:
-    """The ingester's app over `ledger_dsn`, asking `engine` through a real server; without a broker."""
-    with served(sim_app(engine)) as url:
-        wanted = {"symbols": ("btcusdt", "ETH/USDT"), "batch_limit": 300, "start_ts": START} | settings
-        service = build(
-            load(
-                IngesterSettings,
-                exchange_url=url,
-                ledger_db=ledger_dsn,
-                data_dir=data_dir,
-                redis_url=NO_BROKER,
-                auth_mode="dev",
-                **wanted,
-            )
-        )
-        with TestClient(create_app(service)) as client:
-            client.app.state.service = service
-            yield client
 
 
 def test_one_call_brings_one_chunk_of_each_stream(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
@@ -275,10 +240,7 @@ def test_ingestion_keeps_no_other_route_waiting(ledger: Ledger, ledger_dsn: str,
         ]
         for call in calls:
             call.start()
-        deadline = time.monotonic() + 30
-        while 'in_flight{role="ingester"} 6.0' not in client.get("/metrics").text:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        until(lambda: 'in_flight{role="ingester"} 6.0' in client.get("/metrics").text)
         status = client.get("/streams").status_code
         before = list(ended)
         ledger.leases.release(taken)
@@ -301,7 +263,7 @@ def test_task_stores_at_once_and_seals_when_due(ledger: Ledger, ledger_dsn: str,
     """The cron's task leaves few bars in the tail, and seals them once SEAL_BARS wait."""
     engine = simulator(now=20)
     with role(engine, ledger_dsn, data_dir, seal_bars=60) as client:
-        handle = client.app.state.service.tasks[IngestSeal]
+        handle = client.service.tasks[IngestSeal]
         handle(IngestSeal(stream="binance:btcusdt:1m"))
         waiting = ledger.streams.get(BTC)
         engine.clock.move_to(START + 60 * MINUTE)
@@ -317,7 +279,7 @@ def test_a_scheduled_failure_is_told_until_it_is_over(ledger: Ledger, ledger_dsn
     """Nobody sees a worker fail: `GET /streams` tells the last reason, how often and whether it is over."""
     engine = simulator(now=20)
     with role(engine, ledger_dsn, data_dir) as client:
-        handle = client.app.state.service.tasks[IngestSeal]
+        handle = client.service.tasks[IngestSeal]
         handle(IngestSeal(stream="binance:btcusdt:1m"))
         quiet = client.get("/streams").json()
         engine.refuse(429, 3_600.0, count=1)

@@ -8,7 +8,7 @@ import pytest
 
 from tests.libs.market.sim.made import START, candles, told
 from tests.libs.market.test_screen import REASONS
-from tests.services.ingester.test_ingester import role
+from tests.services.ingester.asked import role
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import MINUTE, iso
 from tidewheel.ledger.open import Ledger

@@ -139,7 +139,7 @@ def test_force_takes_an_admin(settings: TrainerSettings, ledger: Ledger) -> None
     """A key with the scope promote cannot overrule the gate; no key at all gets nothing."""
     _, secret = ledger.keys.create({Scope.PROMOTE, Scope.READ}, "desk")
     with TestClient(create_app(build_service(settings.model_copy(update={"auth_mode": "keys"})))) as client:
-        path, params = "/model/promote/v2026-01-01-00000000", {"force": True, "reason": "because"}
+        path, params = "/model/promote/v2026-01-01-00000000", {"force": "true", "reason": "because"}
         sent = client.post(path, params=params, headers={"Authorization": f"Bearer {secret}"})
 
         assert (sent.status_code, sent.json()["code"]) == (403, "not_authorised")

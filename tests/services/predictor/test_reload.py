@@ -1,20 +1,19 @@
-import socket
 import threading
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 
 import httpx
 import pytest
-import uvicorn
 from fastapi.testclient import TestClient
 
+from services.fleet.prove.apparatus.beside import served
 from services.predictor.app import build
 from services.predictor.service import Listener
 from services.predictor.settings import PredictorSettings
 from tests.libs.modelstore.regimes import published_regime, returns
 from tests.services.predictor.conftest import BTC, bars, stored
+from tests.waiting import until
 from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.bus import Bus
@@ -23,28 +22,6 @@ from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.store import ModelStore
 
 MINUTE = 60_000
-
-
-def wait_until(true: Callable[[], bool], limit: float = 15.0) -> None:
-    """Return as soon as `true()`; fail after `limit` seconds."""
-    start = time.monotonic()
-    while not true():
-        assert time.monotonic() < start + limit, "it did not come true"
-        time.sleep(0.01)
-
-
-@contextmanager
-def served(settings: PredictorSettings) -> Iterator[str]:
-    """The predictor behind a real server; its address."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(create_app(build(settings)), log_config=None, lifespan="on"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        wait_until(lambda: server.started)
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
 
 
 def test_flips_under_requests_drop_and_mix_nothing(
@@ -66,14 +43,16 @@ def test_flips_under_requests_drop_and_mix_nothing(
                     wrong.append(f"{answer.status_code} {named} {answer.text}")
                 seen[str(named)] += 1
 
-    with served(settings()) as address:
+    def answered(version: str, before: int) -> bool:
+        return seen[version] > before
+
+    with served(create_app(build(settings()))) as address:
         threads = [threading.Thread(target=ask, args=(address,)) for _ in range(4)]
         for thread in threads:
             thread.start()
         for version in versions:
             store.point("hmm", version)
-            before = seen[version]
-            wait_until(lambda before=before, version=version: seen[version] > before)
+            until(partial(answered, version, seen[version]))
         done.set()
         for thread in threads:
             thread.join()
@@ -92,9 +71,9 @@ def test_the_listener_wakes_whom_it_concerns(redis_url: str) -> None:
         bus.publish(channel, {})
         return event.wait(0.05)
 
-    wait_until(lambda: heard(Channels.candles(str(BTC)), stored_bars))
+    until(lambda: heard(Channels.candles(str(BTC)), stored_bars))
     assert not heard(Channels.models("hmm-strict"), flipped)
-    wait_until(lambda: heard(Channels.models("hmm"), flipped))
+    until(lambda: heard(Channels.models("hmm"), flipped))
     listener.stop()
     bus.close()
 
@@ -103,7 +82,7 @@ def test_a_bad_version_keeps_the_last_good_one_and_shows(store: ModelStore, ledg
     """/model and the ledger's replica row carry the error; /predict goes on."""
     good, bad = published_regime(store, 0.1), published_regime(store, 0.2)
     store.point("hmm", good)
-    wait_until(lambda: client.get("/model").json()["loaded"] == good)
+    until(lambda: client.get("/model").json()["loaded"] == good)
     path = store.path("hmm", bad) / "model.json"
     path.chmod(0o644)
     path.write_bytes(b"{}")
@@ -111,20 +90,20 @@ def test_a_bad_version_keeps_the_last_good_one_and_shows(store: ModelStore, ledg
     link.unlink()
     link.symlink_to(bad)
 
-    wait_until(lambda: "digest" in (client.get("/model").json()["error"] or ""))
+    until(lambda: "digest" in (client.get("/model").json()["error"] or ""))
     answer = client.get("/model").json()
     assert (answer["loaded"], answer["current"]) == (good, bad)
     assert client.post("/predict", json={"logret": returns(60)}).headers["X-Model-Version"] == good
-    wait_until(lambda: [replica.error for replica in ledger.replicas.live("hmm")] == [answer["error"]])
+    until(lambda: [replica.error for replica in ledger.replicas.live("hmm")] == [answer["error"]])
 
 
 def test_heartbeat_names_what_is_loaded(store: ModelStore, ledger: Ledger, client: TestClient) -> None:
     """The ledger knows this replica soon after its start, and the version soon after a promotion."""
-    wait_until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
+    until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
     version = published_regime(store)
     store.point("hmm", version)
 
-    wait_until(lambda: [replica.loaded for replica in ledger.replicas.live("hmm")] == [version])
+    until(lambda: [replica.loaded for replica in ledger.replicas.live("hmm")] == [version])
     (replica,) = ledger.replicas.live("hmm")
     assert (replica.role, replica.error) == ("predictor", None)
 
@@ -132,7 +111,7 @@ def test_heartbeat_names_what_is_loaded(store: ModelStore, ledger: Ledger, clien
 def test_an_orderly_end_leaves_no_silent_replica(ledger: Ledger, settings: Callable[..., PredictorSettings]) -> None:
     """Who stops in order is not missed: `status` would warn of it for ten minutes after each restart."""
     with TestClient(create_app(build(settings()))):
-        wait_until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
+        until(lambda: [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-test"])
         ledger.replicas.beat("predictor-other", "predictor", "hmm", None, None)
     assert [replica.id for replica in ledger.replicas.live("hmm")] == ["predictor-other"]
 
@@ -148,13 +127,13 @@ def test_each_new_bar_and_each_flip_updates_the_regime_state(
 
     def state() -> tuple[int, str] | None:
         found = ledger.regimes.get(BTC)
-        return found and (found.data_time, found.version)
+        return None if found is None else (found.data_time, found.version)
 
-    wait_until(lambda: state() == (int(frame.open_time[59]), first))
+    until(lambda: state() == (int(frame.open_time[59]), first))
     stored(ledger, BTC, frame)
-    wait_until(lambda: state() == (int(frame.open_time[89]), first))
+    until(lambda: state() == (int(frame.open_time[89]), first))
     store.point("hmm", second)
-    wait_until(lambda: state() == (int(frame.open_time[89]), second))
+    until(lambda: state() == (int(frame.open_time[89]), second))
 
     told, found = client.post("/predict", json={"stream": str(BTC)}).json(), ledger.regimes.get(BTC)
     assert found is not None
@@ -169,10 +148,10 @@ def test_keys_are_asked_for(ledger: Ledger, store: ModelStore, settings: Callabl
     _, reader = ledger.keys.create([Scope.READ], "engine")
     _, ingester = ledger.keys.create([Scope.INGEST], "other")
     with TestClient(create_app(build(settings(auth_mode="keys")))) as client:
-        asked = {"json": {"logret": returns(60)}}
-        bare = client.post("/predict", **asked)
-        other = client.post("/predict", **asked, headers={"Authorization": f"Bearer {ingester}"})
-        good = client.post("/predict", **asked, headers={"Authorization": f"Bearer {reader}"})
+        asked = {"logret": returns(60)}
+        bare = client.post("/predict", json=asked)
+        other = client.post("/predict", json=asked, headers={"Authorization": f"Bearer {ingester}"})
+        good = client.post("/predict", json=asked, headers={"Authorization": f"Bearer {reader}"})
         statuses = [client.get("/model").status_code, bare.status_code, other.status_code, good.status_code]
 
     assert statuses == [401, 401, 403, 200]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 
 from tests.libs.market.sim.made import START, candles, told
@@ -90,13 +92,8 @@ def test_a_running_clock_gains_on_real_time() -> None:
 def test_numbers_read_back_as_they_were_recorded() -> None:
     """Prices far below 1 keep every digit and are never written with an exponent, as Binance does not."""
     frame = candles(3)
-    tiny = type(frame)(
-        frame.step,
-        frame.open_time,
-        *(column * 1e-8 / 3 for column in (frame.open, frame.high, frame.low, frame.close, frame.volume)),
-        frame.available_at,
-        frame.revision,
-    )
+    columns = ("open", "high", "low", "close", "volume")
+    tiny = replace(frame, **{name: getattr(frame, name) * 1e-8 / 3 for name in columns})
     rows = SimulatedExchange(told(("SHIB/BTC", "1m", tiny))).klines(Face.SPOT, "SHIBBTC", "1m", START, limit=3)
 
     assert not any("e" in text for row in rows for text in row[1:6])

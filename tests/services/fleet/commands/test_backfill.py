@@ -11,7 +11,7 @@ from services.fleet.commands import backfill as command
 from services.fleet.prove.apparatus.beside import served
 from services.fleet.simulator.app import sim_app
 from tests.libs.market.sim.made import START, candles
-from tests.services.ingester.test_ingester import BTC, simulator
+from tests.services.ingester.asked import BTC, simulator
 from tidewheel.contracts.times import MINUTE
 from tidewheel.ledger.open import Ledger
 

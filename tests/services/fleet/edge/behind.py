@@ -47,7 +47,8 @@ def ingester() -> APIRouter:
     async def ingest(request: Request) -> dict[str, object]:
         size, digest = 0, hashlib.sha256()
         async for part in request.stream():
-            size, _ = size + len(part), digest.update(part)
+            size += len(part)
+            digest.update(part)
         return {"size": size, "sha256": digest.hexdigest()}
 
     return router

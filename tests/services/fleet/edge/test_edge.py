@@ -11,14 +11,18 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import httpx
 import pytest
 
 from services.fleet.edge.app import EdgeSettings
 from services.fleet.edge.pages import merge
+from services.fleet.local.fleet import answers
 from services.fleet.local.ports import free_ports
+from tests.problems import problem_of
 from tests.services.fleet.edge.behind import CHUNK, CHUNKS
+from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.routes import ROUTES
@@ -31,14 +35,8 @@ def process(role: str, port: int, **env: str) -> Iterator[subprocess.Popen[bytes
     command = [sys.executable, "-m", "tests.services.fleet.edge.behind", role, str(port)]
     with subprocess.Popen(command, env={**os.environ, **env}) as started:
         try:
-            deadline = time.monotonic() + 30
-            while True:
-                try:
-                    httpx.get(f"http://127.0.0.1:{port}/health", timeout=2)
-                    break
-                except httpx.TransportError:
-                    assert started.poll() is None and time.monotonic() < deadline
-                    time.sleep(0.05)
+            until(lambda: started.poll() is not None or answers(f"http://127.0.0.1:{port}/health"))
+            assert started.poll() is None
             yield started
         finally:
             started.kill()
@@ -59,14 +57,6 @@ def fleet() -> Iterator[dict[str, int]]:
 def edge(fleet: dict[str, int]) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=f"http://127.0.0.1:{fleet['edge']}", timeout=30) as client:
         yield client
-
-
-def problem_of(response: httpx.Response, status: int, code: str) -> dict:
-    assert response.status_code == status, response.text
-    assert response.headers["content-type"] == "application/problem+json"
-    assert response.json()["code"] == code
-    assert response.json()["request_id"] == response.headers["x-request-id"]
-    return response.json()
 
 
 def test_raw_path_and_query_survive(fleet: dict[str, int]) -> None:
@@ -170,7 +160,7 @@ def test_metrics_carry_prefixes(edge: httpx.Client) -> None:
 def test_same_name_different_schema() -> None:
     """Two roles may use one schema name for different things; references follow the rename."""
 
-    def document(path: str, kind: str) -> dict:
+    def document(path: str, kind: str) -> dict[str, Any]:
         schema = {"$ref": "#/components/schemas/Run"}
         answer = {"200": {"content": {"application/json": {"schema": schema}}}}
         return {"paths": {path: {"get": {"responses": answer}}}, "components": {"schemas": {"Run": {"type": kind}}}}

@@ -2,6 +2,7 @@
 
 import threading
 from datetime import UTC, datetime
+from functools import partial
 
 import pytest
 
@@ -18,7 +19,7 @@ def test_the_second_keeper_waits_and_takes_over(ledger: Ledger) -> None:
     """A stopped leader hands over; both never lead together."""
     acted: list[str] = []
     first, second = (
-        Keeper(ledger.leases, name, 1.0, [Duty(name="mark", every=0.02, act=lambda name=name: acted.append(name))])
+        Keeper(ledger.leases, name, 1.0, [Duty(name="mark", every=0.02, act=partial(acted.append, name))])
         for name in ("first", "second")
     )
     first.start()

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -46,7 +47,7 @@ def pids(folder: Path, name: str) -> list[int]:
 
 def gone(pid: int) -> bool:
     try:
-        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() == psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return True
 
@@ -95,7 +96,7 @@ def test_a_crashed_process_comes_back(tmp_path: Path) -> None:
                 return pids(tmp_path, "crasher")[0] != before
 
             until(back)
-            until(lambda orphan=orphan: gone(orphan))
+            until(partial(gone, orphan))
             assert f"crasher ended (SIGKILL); starting it again in {pause}" in said[-1]
 
 

@@ -13,5 +13,5 @@ async def at_once(work: Callable[..., Any], *given: Any, limiter: object) -> Any
 
 
 if __name__ == "__main__":
-    api.run_sync = at_once  # type: ignore[assignment]
+    api.run_sync = at_once  # type: ignore[attr-defined, assignment]
     cli.main()

@@ -20,5 +20,5 @@ def _write(path: Path, content: bytes, mode: int = 0o644) -> None:
 
 
 if __name__ == "__main__":
-    disk.write_durably = store.write_durably = _write
+    disk.write_durably = store.write_durably = _write  # type: ignore[attr-defined]
     main()

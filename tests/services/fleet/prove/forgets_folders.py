@@ -12,5 +12,5 @@ def _nothing(path: Path) -> None:
 
 
 if __name__ == "__main__":
-    disk.fsync_directory = files.fsync_directory = _nothing
+    disk.fsync_directory = files.fsync_directory = _nothing  # type: ignore[attr-defined]
     main()

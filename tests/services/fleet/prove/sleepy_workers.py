@@ -29,5 +29,5 @@ def _late(self: RunLease, version: NewVersion, verdict: Verdict) -> Run:
 
 if __name__ == "__main__":  # only there: a test that imports this module must keep its ledger whole
     leases.guard = _any_fence
-    RunLease.publish = _late  # type: ignore[method-assign]
+    RunLease.publish = _late  # type: ignore[method-assign, assignment]
     main()

@@ -10,7 +10,8 @@ from services.fleet.prove.proof import Budget, Tell
 from tidewheel.market import exchange
 from tidewheel.market.screen import Screened
 
-STALE = {"faults": "repeat=0.4,revise=0.2,skew=90", "lived": 120, "stride": 30}  #: old answers, and bars corrected late
+#: Old answers, and bars corrected late.
+STALE: dict[str, Any] = {"faults": "repeat=0.4,revise=0.2,skew=90", "lived": 120, "stride": 30}
 
 
 def test_what_is_stored_of_a_rude_exchange_is_its_truth(budget: Budget, tell: Tell) -> None:

@@ -22,6 +22,6 @@ def _believe(name: str, content: bytes) -> None:
 
 
 if __name__ == "__main__":
-    bundle.check_content = _believe
-    hostile_reader.load_warm = _load  # type: ignore[assignment]
+    bundle.check_content = _believe  # type: ignore[attr-defined]
+    hostile_reader.load_warm = _load  # type: ignore[attr-defined, assignment]
     hostile_reader.main()

@@ -4,5 +4,5 @@ from services.fleet import cli
 from tidewheel.kit import masks, settings
 
 if __name__ == "__main__":
-    masks.mask_secrets = settings.mask_secrets = lambda text: text
+    masks.mask_secrets = settings.mask_secrets = lambda text: text  # type: ignore[attr-defined]
     cli.main()

@@ -23,5 +23,5 @@ def _in_two_steps(self: RunLease, version: NewVersion, verdict: Verdict) -> Run:
 
 
 if __name__ == "__main__":  # only there: a test that imports this module must keep its ledger whole
-    RunLease.publish = _in_two_steps  # type: ignore[method-assign]
+    RunLease.publish = _in_two_steps  # type: ignore[method-assign, assignment]
     main()

@@ -27,7 +27,7 @@ def test_both_faces_tell_time_pairs_and_origin(client: TestClient, prefix: str) 
 
 
 def test_the_clock_jumps_by_phase_by_time_and_by_distance(client: TestClient) -> None:
-    newest = {"symbol": "BTCUSDT", "interval": "1m", "limit": 1}
+    newest = {"symbol": "BTCUSDT", "interval": "1m", "limit": "1"}
     assert client.post("/_sim/clock", json={"phase": 2}).json()["now"] == START + 20 * DAY
     assert client.post("/_sim/clock", json={"advance_ms": MINUTE}).json()["now"] == START + 20 * DAY + MINUTE
     assert client.get("/api/v3/klines", params=newest).json()[0][0] == START + 20 * DAY + MINUTE
