@@ -133,8 +133,8 @@ def without(ledger: Ledger, rule: str, table: str, damage: str) -> None:
             connection.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {rule}"))
             connection.execute(text(damage))
         return
-    with closing(sqlite3.connect(str(ledger._db.path))) as connection, connection:
-        connection.execute(damage)
+    with closing(sqlite3.connect(str(ledger._db.path))) as file, file:
+        file.execute(damage)
 
 
 def told(ledger: Ledger) -> dict[str, tuple[bool, int, str]]:
@@ -160,8 +160,8 @@ def test_each_claim_is_held_against_its_own_run(ledger: Ledger) -> None:
     rows = [("b", wrong[:1] + sound), ("a", wrong)]
     with ledger._db.write() as connection:
         for consumer, its in rows:
-            for file, (state, run) in reversed(list(zip(files, its, strict=False))):
-                row = {"consumer": consumer, "file_id": file, "state": state, "run_id": run, "changed_at": 0}
+            for file, (state, its_run) in reversed(list(zip(files, its, strict=False))):
+                row = {"consumer": consumer, "file_id": file, "state": state, "run_id": its_run, "changed_at": 0}
                 connection.execute(insert(claims).values(row))
 
     assert told(ledger)["claims"] == (
