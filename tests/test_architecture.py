@@ -38,7 +38,7 @@ def test_libraries_do_not_read_the_environment() -> None:
 
 def test_every_service_has_the_same_file_names() -> None:
     """A newcomer who has read one service can open any other."""
-    for service in ("ingester", "ml_trainer", "predictor"):
+    for service in ("ingester", "ml_trainer", "param_controller", "predictor"):
         names = {path.stem for path in (ROOT / "services" / service).iterdir()} - {"__pycache__"}
 
         assert names <= SERVICE_FILES, f"{service} has {sorted(names - SERVICE_FILES)}"

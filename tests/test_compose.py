@@ -61,7 +61,7 @@ def test_every_role_has_a_container_and_publishes_its_port_on_bind() -> None:
 
 
 def test_engines_find_the_documented_hosts() -> None:
-    """ml_service is the edge, data_ingester the ingester, ml_scheduler the keeper."""
+    """ml_service is the edge, ml_scheduler the keeper; the others are called as the documents call them."""
     services = composed("compose.yml")["services"] | composed("compose.autotrain.yml")["services"]
     aliases = {
         alias: name
@@ -70,7 +70,12 @@ def test_engines_find_the_documented_hosts() -> None:
         for alias in service["networks"]["trading"]["aliases"]
     }
 
-    assert aliases == {"ml_service": "edge", "data_ingester": "ingester", "ml_scheduler": "keeper"}
+    assert aliases == {
+        "ml_service": "edge",
+        "data_ingester": "ingester",
+        "param_controller": "param-controller",
+        "ml_scheduler": "keeper",
+    }
 
 
 def test_research_never_mounts_production() -> None:

@@ -28,7 +28,7 @@ from tidewheel.market.sim.clock import VirtualClock
 from tidewheel.market.sim.engine import SimulatedExchange
 from tidewheel.modelstore.store import ModelStore
 
-BEHIND = (Role.INGESTER, Role.PREDICTOR, Role.ML_TRAINER)
+BEHIND = (Role.INGESTER, Role.PARAM_CONTROLLER, Role.PREDICTOR, Role.ML_TRAINER)
 FACES = (*BEHIND, Role.EDGE)
 BARS = 300
 MAX_BODY = 256 * 1024
@@ -78,6 +78,7 @@ def _stand(stack: ExitStack, folder: Path, dsn: str) -> Standing:
     }
     own: dict[Role, dict[str, Any]] = {
         Role.INGESTER: {"exchange_url": address[Role.EXCHANGE_SIM], "symbols": ("BTC/USDT",), "start_ts": START},
+        Role.PARAM_CONTROLLER: {},
         Role.ML_TRAINER: {"train_wait_seconds": 0.0},
         Role.PREDICTOR: {},
     }

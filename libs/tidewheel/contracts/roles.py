@@ -8,6 +8,7 @@ class Role(StrEnum):
 
     EDGE = "edge"
     INGESTER = "ingester"
+    PARAM_CONTROLLER = "param-controller"
     ML_TRAINER = "ml-trainer"
     PREDICTOR = "predictor"
     WORKER = "worker"
@@ -21,6 +22,7 @@ class Role(StrEnum):
 PORTS: dict[Role, int] = {
     Role.EDGE: 8000,
     Role.INGESTER: 8001,
+    Role.PARAM_CONTROLLER: 8002,
     Role.ML_TRAINER: 8003,
     Role.PREDICTOR: 8004,
     Role.FLOWER: 5555,

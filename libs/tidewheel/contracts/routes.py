@@ -21,6 +21,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/streams", Role.INGESTER),
     Route("/candles", Role.INGESTER),
     Route("/backfill", Role.INGESTER),
+    Route("/schemas", Role.PARAM_CONTROLLER),
     Route("/train", Role.ML_TRAINER),
     Route("/runs", Role.ML_TRAINER),
     Route("/model", Role.ML_TRAINER),

@@ -39,6 +39,14 @@ PresetId = Annotated[str, AfterValidator(_preset_name)]
 Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
 
 
+class MisfitError(ValueError):
+    """Members of a schema that do not fit together; `place` leads to the one to mend."""
+
+    def __init__(self, place: tuple[str | int, ...], message: str) -> None:
+        super().__init__(message)
+        self.place = place
+
+
 class _Part(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -186,17 +194,19 @@ class StrategySchema(_Part):
     def _coherent(self) -> Self:
         ids = [preset.id for preset in self.presets]
         names = [feature.name for feature in self.context]
-        for kind, words in (("preset", ids), ("context feature", names)):
-            twice = sorted({word for word in words if words.count(word) > 1})
-            if twice:
-                raise ValueError(f"{kind} {', '.join(twice)} stands more than once")
+        for member, words in (("presets", ids), ("context", names)):
+            for place, word in enumerate(words):
+                if word in words[:place]:
+                    raise MisfitError((member, place), f"{word} stands more than once")
         if self.default_preset not in ids:
-            raise ValueError(f"default_preset {self.default_preset} is none of the presets {', '.join(ids)}")
-        for preset in self.presets:
+            told = f"default_preset {self.default_preset} is none of the presets {', '.join(ids)}"
+            raise MisfitError(("default_preset",), told)
+        for place, preset in enumerate(self.presets):
             try:
                 self.check_params(preset.params)
             except BadInput as bad:
-                raise ValueError(f"preset {preset.id}: {bad.detail}") from None
+                at = ("presets", place, "params", str(bad.extra["parameter"]))
+                raise MisfitError(at, f"preset {preset.id}: {bad.detail}") from None
         return self
 
     def check_params(self, params: Mapping[str, object]) -> dict[str, Value]:

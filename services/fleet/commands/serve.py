@@ -29,6 +29,7 @@ def _http(role: Role, sentence: str) -> None:
 
 _http(Role.EDGE, "The one address of the fleet: a proxy by the route table.")
 _http(Role.INGESTER, "Fetches candles and answers about them.")
+_http(Role.PARAM_CONTROLLER, "Chooses strategy parameters for engines, and learns from what came of them.")
 _http(Role.ML_TRAINER, "Starts training runs and answers about runs and models.")
 _http(Role.PREDICTOR, "Answers regimes from the current model, reloading it without a restart.")
 

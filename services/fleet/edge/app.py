@@ -56,6 +56,11 @@ class EdgeSettings(Settings):
         validation_alias="TIDEWHEEL_UPSTREAM_INGESTER",
         description="Where the edge reaches the ingester.",
     )
+    upstream_param_controller: HttpAddress = Field(
+        _upstream(Role.PARAM_CONTROLLER),
+        validation_alias="TIDEWHEEL_UPSTREAM_PARAM_CONTROLLER",
+        description="Where the edge reaches param-controller.",
+    )
     upstream_ml_trainer: HttpAddress = Field(
         _upstream(Role.ML_TRAINER),
         validation_alias="TIDEWHEEL_UPSTREAM_ML_TRAINER",

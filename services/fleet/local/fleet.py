@@ -11,13 +11,13 @@ from services.fleet.local.embedded import postgres, valkey
 from services.fleet.local.ports import require_free
 from services.fleet.local.processes import Command
 from services.fleet.local.supervisor import Supervisor
+from services.fleet.roles.wiring import HTTP_ROLES
 from services.fleet.simulator.clock import clock
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.roles import Role
 
 VALKEY, POSTGRES = "valkey", "postgres"
-_ROLES = (Role.INGESTER, Role.ML_TRAINER, Role.PREDICTOR, Role.WORKER, Role.TRAINER, Role.KEEPER, Role.FLOWER)
-_UPSTREAMS = (Role.INGESTER, Role.ML_TRAINER, Role.PREDICTOR)
+_ROLES = (*HTTP_ROLES, Role.WORKER, Role.TRAINER, Role.KEEPER, Role.FLOWER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ class Fleet:
         self._environment = {
             **plan.environment,
             "TIDEWHEEL_HOME": str(plan.home),
-            **{f"TIDEWHEEL_UPSTREAM_{role.name}": plan.url(role) for role in _UPSTREAMS},
+            **{f"TIDEWHEEL_UPSTREAM_{role.name}": plan.url(role) for role in HTTP_ROLES},
             **plan.settings,
         }
         if plan.broker is not None:

@@ -12,11 +12,23 @@ from services.fleet.local.fleet import Fleet, Plan
 from services.fleet.local.ports import free_ports
 from services.fleet.local.supervisor import Supervisor
 from services.fleet.prove.proof import Budget, Tally, Tell
+from services.fleet.roles.wiring import HTTP_ROLES
 from tidewheel.contracts.errors import Unavailable
 from tidewheel.contracts.roles import PORTS, Role
 
 CLI = "services.fleet.cli"
-_PAGES = ("/health", "/ready", "/metrics", "/openapi.json", "/docs", "/model", "/streams", "/runs", "/nowhere")
+_PAGES = (
+    "/health",
+    "/ready",
+    "/metrics",
+    "/openapi.json",
+    "/docs",
+    "/model",
+    "/streams",
+    "/runs",
+    "/schemas",
+    "/nowhere",
+)
 _FLOWER = ("/workers", "/broker", "/tasks", "/api/workers?refresh=1", "/api/tasks", "/api/queues/length", "/metrics")
 _POSTS = ("/ingest_once", "/train?wait=false", "/predict", "/model/rollback", "/model/promote/v2026-01-01-00000000")
 _BAD = '{"logret": "x", "stream": "y"}'
@@ -154,7 +166,7 @@ def _provoke(search: Search, plan: Plan, key: str) -> None:
     keys = (f"Bearer {key}", f"Bearer twk_abc_{search.secrets['API key']}", "Bearer x")
     with httpx.Client(timeout=60, trust_env=False) as client:
         client.post(f"{plan.url(Role.EXCHANGE_SIM)}/_sim/refuse", json={"status": 500, "count": 5})
-        for role in (Role.EDGE, Role.INGESTER, Role.ML_TRAINER, Role.PREDICTOR):
+        for role in (Role.EDGE, *HTTP_ROLES):
             for bearer in keys:
                 for method, path in [("GET", page) for page in _PAGES] + [("POST", path) for path in _POSTS]:
                     body = {"content": _BAD} if method == "POST" else {}

@@ -12,7 +12,7 @@ _WORKER_THREADS = 2
 
 
 def serve_http_role(role: Role, port: int | None) -> None:
-    """Serve `ingester`, `ml-trainer`, `predictor` or `edge` on TIDEWHEEL_LISTEN until SIGTERM."""
+    """Serve the edge or one of HTTP_ROLES on TIDEWHEEL_LISTEN until SIGTERM."""
     from tidewheel.kit.serve import serve_http
 
     settings = read_settings(role)

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 _SETTINGS = {
     Role.EDGE: "services.fleet.edge.app:EdgeSettings",
     Role.INGESTER: "services.ingester.settings:IngesterSettings",
+    Role.PARAM_CONTROLLER: "services.param_controller.settings:ParamSettings",
     Role.ML_TRAINER: "services.ml_trainer.settings:TrainerSettings",
     Role.PREDICTOR: "services.predictor.settings:PredictorSettings",
     Role.WORKER: "services.ingester.settings:IngesterSettings",
@@ -23,6 +24,7 @@ _SETTINGS = {
 }
 _BUILDERS = {
     Role.INGESTER: "services.ingester.app:build",
+    Role.PARAM_CONTROLLER: "services.param_controller.app:build",
     Role.ML_TRAINER: "services.ml_trainer.app:build",
     Role.PREDICTOR: "services.predictor.app:build",
     Role.WORKER: "services.ingester.app:build",
@@ -31,7 +33,7 @@ _BUILDERS = {
 }
 
 #: Roles with a FastAPI app of their own.
-HTTP_ROLES = (Role.INGESTER, Role.ML_TRAINER, Role.PREDICTOR)
+HTTP_ROLES = (Role.INGESTER, Role.PARAM_CONTROLLER, Role.ML_TRAINER, Role.PREDICTOR)
 #: Roles that read settings of their own.
 READERS = tuple(_SETTINGS)
 

@@ -10,6 +10,8 @@ import click
 import pytest
 
 from services.fleet.cli import cli, main
+from services.fleet.roles.wiring import HTTP_ROLES
+from tidewheel.contracts.roles import Role
 
 
 def leaves(command: click.Command, name: str = "tidewheel") -> Iterator[tuple[str, click.Command]]:
@@ -61,8 +63,8 @@ def test_every_command_that_answers_has_json() -> None:
     assert lacking == {"tidewheel up"}
 
 
-@pytest.mark.parametrize("role", ["ingester", "ml-trainer", "predictor"])
-def test_openapi_needs_no_ledger(role: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("role", HTTP_ROLES)
+def test_openapi_needs_no_ledger(role: Role, tmp_path: Path) -> None:
     """The document of a role is printed on a machine where nothing ever ran, and nothing is left there."""
     command = [sys.executable, "-m", "services.fleet.cli", "openapi", role]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)

@@ -47,6 +47,7 @@ def fleet() -> Iterator[dict[str, int]]:
     """An edge over an ingester and a predictor; nothing listens where ml-trainer should."""
     ports = {name: free_ports(1)[0] for name in ("ingester", "predictor", "ml_trainer", "edge")}
     env = {f"TIDEWHEEL_UPSTREAM_{name.upper()}": f"http://127.0.0.1:{port}" for name, port in ports.items()}
+    env["TIDEWHEEL_UPSTREAM_PARAM_CONTROLLER"] = f"http://127.0.0.1:{ports['ingester']}"  # asked for its /ready alone
     with ExitStack() as stack:
         for role in ("ingester", "predictor", "edge"):
             stack.enter_context(process(role, ports[role], TIDEWHEEL_MAX_BODY_BYTES=str(4 * 2**20), **env))

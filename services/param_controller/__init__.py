@@ -1,0 +1,1 @@
+"""Chooses strategy parameters for engines, within bounds, and learns from what came of them."""

@@ -1,0 +1,1 @@
+"""Schemas, decisions, outcomes, guardrails."""
