@@ -12,6 +12,7 @@ TidewheelError
 │   └── FenceLost       the right was taken over: stop, nothing was written
 ├── NotEnoughData       more bars are needed: says how many
 ├── BadFit              the bars are many enough, but no usable model came of them: nothing is published
+├── PosteriorUnusable   what was learnt of a preset gives no belief: the default preset is served, and says so
 ├── NotAuthenticated    no key, or an unknown one
 ├── NotAuthorised       the key lacks the scope
 ├── Overloaded          come back after `retry_after` seconds
@@ -98,6 +99,12 @@ class BadFit(TidewheelError):
     """No usable model came of the bars; `code` is `constant_market`, `degenerate_states` or `not_converged`."""
 
     code, status, title = "bad_fit", 422, "The model could not be fitted"
+
+
+class PosteriorUnusable(TidewheelError):
+    """The sums of a preset are damaged, or their matrix cannot be factored; the default preset is served instead."""
+
+    code, title = "posterior_unusable", "What was learnt cannot be used"
 
 
 class NotAuthenticated(TidewheelError):

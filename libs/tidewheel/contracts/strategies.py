@@ -172,9 +172,9 @@ class PolicySpec(_Part):
     seed: int = Field(42, ge=0, lt=2**63, description="Of all draws; the same seed and log give the same picks.")
 
     @property
-    def half_life_ms(self) -> float | None:
-        """The half life in milliseconds."""
-        return None if self.half_life_days is None else self.half_life_days * 86_400_000
+    def half_life_ms(self) -> int | None:
+        """The half life in whole milliseconds."""
+        return None if self.half_life_days is None else max(1, round(self.half_life_days * 86_400_000))
 
 
 class StrategySchema(_Part):
