@@ -24,7 +24,7 @@ def exact(pair: tuple[np.ndarray, np.ndarray]) -> Decimal:
 @given(numbers, numbers, numbers, numbers)
 def test_pairs_keep_what_float64_loses(a: float, b: float, c: float, d: float) -> None:
     """Sums and products of two float64 are exact; of two pairs, right to 30 digits of the result."""
-    one, other = two_sum(np.float64(a), np.float64(b)), two_prod(np.float64(c), np.float64(d))
+    one, other = two_sum(np.array(a), np.array(b)), two_prod(np.array(c), np.array(d))
     with localcontext(prec=800):
         assert exact(one) == Decimal(a) + Decimal(b)
         assert exact(other) == Decimal(c) * Decimal(d)
