@@ -6,7 +6,8 @@ import signal
 import socket
 import sys
 import threading
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import psutil
@@ -121,14 +122,21 @@ def serve_loops(service: Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: asked.set())
     log = logger(__name__)
+    with running(service):
+        log.info("started")
+        asked.wait()
+        log.info("stopping")
+        for notify in service.on_shutdown:
+            notify()
+
+
+@contextmanager
+def running(service: Service) -> Iterator[None]:
+    """The loops of a role run until the block ends; then they are stopped in reverse, and what they used is closed."""
     with ExitStack() as stack:
         for close in service.close:
             stack.callback(close)
         for loop in service.loops:
             loop.start()
             stack.callback(loop.stop)
-        log.info("started")
-        asked.wait()
-        log.info("stopping")
-        for notify in service.on_shutdown:
-            notify()
+        yield

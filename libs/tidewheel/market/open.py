@@ -34,6 +34,17 @@ def open_exchange(
         BadInput: ccxt does not know the exchange, or it has no candles.
         BadSetting: the url is not one.
     """
+    wanted, client = _client(exchange_id, type, {"apiKey": api_key, "secret": secret})
+    if url is not None:
+        redirect(client, url)
+    per_second = 1_000 / max(1.0, float(client.rateLimit))
+    host = urlsplit(url or first_address(client.urls["api"])).netloc
+    bucket = limiter.bucket(wanted, client.implode_hostname(host), per_second, burst=max(1.0, 2 * per_second))
+    return Exchange(client, futures=type == "futures", bucket=bucket, pause=sleep_ms / 1_000)
+
+
+def _client(exchange_id: str, type: Literal["spot", "futures"], account: dict[str, str | None]) -> tuple[str, Any]:
+    """ccxt's id and its client for that kind of market."""
     import ccxt
 
     known: list[str] = ccxt.exchanges
@@ -50,15 +61,10 @@ def open_exchange(
         options["fetchMarkets"] = {"types": ["spot" if type == "spot" else "linear"]}
         # With a key ccxt would also ask for margin pairs, signed, which not every key may.
         options["fetchMargins"] = False
-    client = getattr(ccxt, wanted)({"apiKey": api_key, "secret": secret, "options": options})
+    client = getattr(ccxt, wanted)({**account, "options": options})
     if not client.has.get("fetchOHLCV"):
         raise BadInput(f"exchange {wanted!r} offers no candles through ccxt; choose another", code="unknown_exchange")
     # Binance's list of currencies needs a key and tells nothing about candles.
     if wanted.startswith("binance"):
         client.has["fetchCurrencies"] = False
-    if url is not None:
-        redirect(client, url)
-    per_second = 1_000 / max(1.0, float(client.rateLimit))
-    host = urlsplit(url or first_address(client.urls["api"])).netloc
-    bucket = limiter.bucket(wanted, client.implode_hostname(host), per_second, burst=max(1.0, 2 * per_second))
-    return Exchange(client, futures=type == "futures", bucket=bucket, pause=sleep_ms / 1_000)
+    return wanted, client

@@ -55,12 +55,9 @@ def import_files(
     from services.fleet.commands.ledger import opened
     from services.fleet.display import display
     from services.fleet.imports import compared, imported, judged
-    from services.ingester.settings import IngesterSettings
     from tidewheel.contracts.states import Origin
-    from tidewheel.kit.settings import load
 
-    given = {"exchange": exchange, "exchange_type": market, "timeframe": timeframe}
-    settings = load(IngesterSettings, **{name: value for name, value in given.items() if value is not None})
+    settings = _settings(exchange=exchange, exchange_type=market, timeframe=timeframe)
     shown = display()
     with opened() as ledger:
         key = _stream(settings, symbol, offline)
@@ -77,20 +74,25 @@ def import_files(
                 owner = f"cli:{getpass.getuser()}"
                 brought = imported(ledger, key, Origin(origin), sources, owner, shown.progress)
         stream = ledger.streams.get(key)
-    rows = [_row(source, brought[source.path]) for source in sources]
     told = {
         "stream": str(key),
         "dry_run": dry_run,
         "origin": origin if stream is None else stream.origin.value,
         "watermark": moment(stream.watermark) if stream else None,
         "open_gaps": stream.gaps_open if stream else 0,
-        "files": rows,
+        "files": [_row(source, brought[source.path]) for source in sources],
     }
     if as_json:
         print_json(told)
-        return
-    click.echo(table(rows))
-    if dry_run:
+    else:
+        _tell(told)
+
+
+def _tell(told: "Mapping[str, Any]") -> None:
+    """The answer for people."""
+    click.echo(table(told["files"]))
+    key = told["stream"]
+    if told["dry_run"]:
         click.echo(f"Nothing was written; without --dry-run this would go into {key}.")
     else:
         click.echo(f"{key} ({told['origin']}) stands at {told['watermark']}, with {told['open_gaps']} open gaps.")
@@ -106,6 +108,14 @@ def _row(source: "Source", brought: "Appended") -> dict[str, Any]:
         "known": brought.duplicates,
         "revised": brought.revised,
     }
+
+
+def _settings(**given: str | None) -> "IngesterSettings":
+    """The ingester's, but for what was given."""
+    from services.ingester.settings import IngesterSettings
+    from tidewheel.kit.settings import load
+
+    return load(IngesterSettings, **{name: value for name, value in given.items() if value is not None})
 
 
 def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":

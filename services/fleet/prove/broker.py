@@ -30,7 +30,7 @@ from services.fleet.prove.proof import Budget, Tally, Tell
 from services.fleet.roles.wiring import build
 from services.predictor.settings import PredictorSettings
 from tidewheel.contracts.roles import Role
-from tidewheel.kit.service import Service
+from tidewheel.kit.serve import running
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger, open_ledger
@@ -199,7 +199,7 @@ def _fleet(place: Place, trainer: str, hint_seconds: float) -> Iterator[_Fleet]:
         }  # fmt: skip
         crons = {"ingest_cron": "off", "retrain_cron": "off"}
         keeper = build(Role.KEEPER, load(KeeperSettings, **given, **crons, hint_seconds=hint_seconds))
-        stack.enter_context(_running(keeper))
+        stack.enter_context(running(keeper))
         predictor = build(Role.PREDICTOR, load(PredictorSettings, **given))
         url = stack.enter_context(served(create_app(predictor)))
         child = Child(serving(Role.TRAINER, trainer, place, {"REDIS_URL": redis_url}), folder / "trainer.log")
@@ -208,18 +208,6 @@ def _fleet(place: Place, trainer: str, hint_seconds: float) -> Iterator[_Fleet]:
         ledger = open_ledger(place.dsn, folder)
         stack.callback(ledger.close)
         yield _Fleet(ledger=ledger, line=line, broker=broker, trainer=child, predictor=url)
-
-
-@contextmanager
-def _running(service: Service) -> Iterator[None]:
-    """The loops of a role without an HTTP face."""
-    with ExitStack() as stack:
-        for close in service.close:
-            stack.callback(close)
-        for loop in service.loops:
-            loop.start()
-            stack.callback(loop.stop)
-        yield
 
 
 def _get(url: str) -> tuple[int, str]:

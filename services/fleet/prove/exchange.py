@@ -16,6 +16,7 @@ from tidewheel.contracts.messages import IngestSeal
 from tidewheel.contracts.states import GapState
 from tidewheel.contracts.times import MINUTE, UtcMillis, iso
 from tidewheel.features.frames import CandleFrame
+from tidewheel.kit.service import Service
 from tidewheel.kit.settings import load
 from tidewheel.ledger.open import open_ledger
 from tidewheel.market.sim.clock import VirtualClock
@@ -99,19 +100,7 @@ def ingest_rude(
     clock = VirtualClock(first + max(1, count - lived) * step)
     engine = RudeExchange(scenario, Faults.parse(faults), seed, clock)
     with served(sim_app(engine)) as url:
-        settings = load(
-            IngesterSettings,
-            tidewheel_home=ledger.data_dir,
-            data_dir=ledger.data_dir,
-            ledger_db=ledger.dsn,
-            exchange_url=url,
-            exchange_type=kind,
-            symbols=(series.symbol,),
-            start_ts=first,
-            redis_url="redis://127.0.0.1:9/0",
-            auth_mode="dev",
-        )
-        service = build(settings)
+        service = _ingester(ledger, url, kind, series.symbol, first)
         written = f"binance:{series.symbol}:{series.timeframe}"
         try:
             while True:
@@ -130,6 +119,22 @@ def ingest_rude(
     if engine.requests_while_banned:
         violations.append(f"{engine.requests_while_banned} requests were sent while banned")
     return Told(len(engine.scenario.series[0].frame), engine.requests, engine.requests_while_banned, violations)
+
+
+def _ingester(ledger: Place, url: str, kind: Kind, symbol: str, first: UtcMillis) -> Service:
+    settings = load(
+        IngesterSettings,
+        tidewheel_home=ledger.data_dir,
+        data_dir=ledger.data_dir,
+        ledger_db=ledger.dsn,
+        exchange_url=url,
+        exchange_type=kind,
+        symbols=(symbol,),
+        start_ts=first,
+        redis_url="redis://127.0.0.1:9/0",
+        auth_mode="dev",
+    )
+    return build(settings)
 
 
 def judged(truth: CandleFrame, place: Place) -> list[str]:

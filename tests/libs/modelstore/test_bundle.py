@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from services.fleet.prove.apparatus.forgery import bomb
 from tests.libs.modelstore.bundles import AS_OF, forged, mark_of, meta, payload, published
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.modelstore.bundle import describe, read_bundle
@@ -37,18 +38,6 @@ def object_npz(value: object) -> bytes:
 def object_npy(value: object) -> bytes:
     """The pickle inside, as a bare file."""
     return zipfile.ZipFile(io.BytesIO(object_npz(value))).read("weights.npy")
-
-
-def npz_bomb() -> bytes:
-    """A small archive that unpacks to more than the 256 MiB allowed."""
-    buffer = io.BytesIO()
-    with (
-        zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive,
-        archive.open("weights.npy", "w") as member,
-    ):
-        for _ in range(257):
-            member.write(bytes(1024 * 1024))
-    return buffer.getvalue()
 
 
 def test_same_seed_and_data_give_the_same_version() -> None:
@@ -178,7 +167,7 @@ def test_hostile_bundles_with_correct_digests_are_refused(tmp_path: Path) -> Non
         "pickle called json": {"model.json": pickled},
         "pickle called npz": {"weights.npz": pickled},
         "npz of objects": {"weights.npz": object_npz(Bomb(trap))},
-        "npz that unpacks to 257 MB": {"weights.npz": npz_bomb()},
+        "npz that unpacks to 257 MB": {"weights.npz": bomb()},
         "not a zip": {"weights.npz": b"PK\x03\x04" + bytes(100)},
         "NaN": {"model.json": b'{"mean": NaN}'},
         "doubled key": {"model.json": b'{"mean": 1, "mean": 2}'},
