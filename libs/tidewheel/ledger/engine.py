@@ -68,11 +68,13 @@ class Database:
                 yield connection
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
-        """A transaction that can only read; on SQLite one consistent snapshot."""
+    def read(self, *, snapshot: bool = False) -> Iterator[Connection]:
+        """A transaction that can only read; on SQLite, and where `snapshot`, all its statements see one moment."""
         with self._translated(), self.engine.connect() as connection:
             if self.dialect == "postgresql":
                 connection.execution_options(postgresql_readonly=True)
+                if snapshot:
+                    connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin() as transaction:
                 yield connection
                 transaction.rollback()
