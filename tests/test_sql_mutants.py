@@ -1,14 +1,17 @@
 """The hunt for slips in the ledger's SQL: its quick form, and that it names what tests overlook."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 from sqlalchemy import select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.schema import CreateIndex, CreateTable
 
+from tests.sql_mutants.rules import rules
 from tests.sql_mutants.slips import slips, text
-from tidewheel.ledger.tables import leases
+from tidewheel.ledger.tables import leases, metadata, runs
 
 ROOT = Path(__file__).parents[1]
 TOOTHLESS = '''
@@ -62,6 +65,20 @@ def test_one_slip_at_a_time() -> None:
     assert len(changed) == len(found)
     assert text(lease) == before
     assert before not in changed
+
+
+def test_a_rule_of_the_schema_at_a_time() -> None:
+    """Each slip takes one rule out of what makes the table, and leaves the other lines."""
+    made = "".join(str(CreateTable(table).compile(dialect=postgresql.dialect())) for table in metadata.sorted_tables)
+    made += "".join(str(CreateIndex(index)) for index in runs.indexes)
+    found = {slip: rule for table in metadata.sorted_tables for slip, rule in rules(table).items()}
+    assert {"without pk_claims", "without files_first_revisions_never_overlap"} < found.keys()
+    assert {"without one_active_run_per_consumer", "without uq_streams_key"} < found.keys()
+    for slip, (pattern, other) in found.items():
+        left, times = re.subn(pattern, other, made)
+        assert times == 1
+        assert f"CONSTRAINT {slip.removeprefix('without ')}" not in left
+        assert len(made.splitlines()) - len(left.splitlines()) == (not other)
 
 
 def test_a_forgotten_column_and_a_forgotten_conflict() -> None:

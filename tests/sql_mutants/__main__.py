@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from tests.sql_mutants.equivalent import reason
-from tests.sql_mutants.hunt import Hunt
+from tests.sql_mutants.hunt import Hunt, Outcome
 
 _ORACLE = ("tests/libs/ledger", "tests/services/fleet/prove/test_zombies.py", "tests/services/ingester")
 
@@ -22,20 +22,21 @@ def main() -> int:
     parser.add_argument("--slips", nargs="*", default=(), help="only those whose name begins so")
     parser.add_argument("-k", default="", help="only tests of this name, as for pytest")
     asked = parser.parse_args()
-    hunt = Hunt(asked.sample, asked.seed, asked.places, asked.slips)
+    hunt = Hunt(asked.sample, asked.seed, asked.places, asked.slips, lambda mutant: reason(mutant) is not None)
     code = pytest.main([*asked.tests, "-k", asked.k, "-p", "no:xdist", "--timeout=0"], plugins=[hunt])
     if code not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
         return int(code)
-    survivors = {each for each, noticed in hunt.found.items() if not noticed}
-    same = {each for each in survivors if reason(each)}
-    planted = Counter(each.place.partition(".")[0] for each in hunt.found)
-    for name, count in [*sorted(planted.items()), ("all", len(hunt.found))]:
-        of_it = {each for each in survivors if name in ("all", each.place.partition(".")[0])}
-        print(f"{name:12} {count:4} planted {count - len(of_it):4} found {len(of_it & same):3} equivalent "
-              f"{len(of_it - same):3} SURVIVED")  # fmt: skip
-    for each in sorted(survivors - same):
-        print(f"SURVIVED {each}\n    line {each.line}: {each.code}")
-    return int(bool(survivors - same or not hunt.found))
+    counted: dict[str, Counter[Outcome]] = {}
+    for mutant, outcome in hunt.outcomes.items():
+        for name in (mutant.place.partition(".")[0], "all"):
+            counted.setdefault(name, Counter())[outcome] += 1
+    for name in sorted(counted, key=lambda each: (each == "all", each)):
+        parts = "".join(f"{counted[name][outcome]:5} {outcome}" for outcome in Outcome)
+        print(f"{name:12}{counted[name].total():5} planted{parts}")
+    survivors = sorted(mutant for mutant, outcome in hunt.outcomes.items() if outcome is Outcome.SURVIVED)
+    for mutant in survivors:
+        print(f"SURVIVED {mutant}\n    line {mutant.line}: {mutant.code}")
+    return int(bool(survivors or not hunt.outcomes))
 
 
 if __name__ == "__main__":

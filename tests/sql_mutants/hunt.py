@@ -10,18 +10,21 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
+from enum import StrEnum
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.runner import runtestprotocol
-from sqlalchemy import ClauseElement, Connection, Engine, event
+from sqlalchemy import ClauseElement, Connection, Engine, Insert, Update, event
 
 import tidewheel.ledger
+from tests.sql_mutants.rules import LATE_LOCK, reworded, rules
 from tests.sql_mutants.slips import LOCKING, slips, text
+from tidewheel.ledger.tables import metadata
 
 _LEDGER = Path(tidewheel.ledger.__file__).parent
 _ENOUGH = 60.0  #: seconds of tests for one slip, the quickest tests first
@@ -32,13 +35,19 @@ _PATIENCE = 180.0  #: seconds; after them a slip counts as found, for its tests 
 class Mutant:
     """One slip in what one line of the ledger executes, whichever optional conditions it has there."""
 
-    place: str  #: module.function
-    line: int
+    place: str  #: module.function, or schema.table
+    line: int  #: 0 where it is no statement's
     slip: str
     code: str  #: the line
 
     def __str__(self) -> str:
         return f"{self.place}: {self.slip}"
+
+
+class Outcome(StrEnum):
+    FOUND = "found"
+    EQUIVALENT = "equivalent"  #: known to change nothing that anybody could see: not planted
+    SURVIVED = "SURVIVED"
 
 
 @dataclass
@@ -49,7 +58,8 @@ class Hunt:
     seed: int  #: of the draw
     places: Sequence[str] = ()  #: only of statements whose place begins so; all where empty
     slips: Sequence[str] = ()  #: only those whose name begins so; all where empty
-    found: dict[Mutant, bool] = field(default_factory=dict)  #: whether the tests noticed
+    equivalent: Callable[[Mutant], bool] = lambda _: False  #: whether it is known that nobody could notice
+    outcomes: dict[Mutant, Outcome] = field(default_factory=dict)
     tests: dict[Mutant, dict[pytest.Item, float]] = field(default_factory=dict)  #: that execute it; their seconds
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -64,9 +74,14 @@ class Hunt:
         if self.sample is not None and self.sample < len(drawn):
             drawn = sorted(random.Random(self.seed).sample(drawn, self.sample))
         for number, mutant in enumerate(drawn, start=1):
-            self.found[mutant] = self._noticed(session, mutant)
-            print(f"{number}/{len(drawn)} {'found' if self.found[mutant] else 'SURVIVED'} {mutant}", flush=True)
+            self.outcomes[mutant] = self._outcome(session, mutant)
+            print(f"{number}/{len(drawn)} {self.outcomes[mutant]} {mutant}", flush=True)
         return True
+
+    def _outcome(self, session: pytest.Session, mutant: Mutant) -> Outcome:
+        if self.equivalent(mutant):
+            return Outcome.EQUIVALENT
+        return Outcome.FOUND if self._noticed(session, mutant) else Outcome.SURVIVED
 
     def _watch(self, session: pytest.Session, item: pytest.Item) -> None:
         """Run a test and note what could be planted in its way; without slips it has to pass."""
@@ -82,6 +97,8 @@ class Hunt:
         assert failure is None, f"{item.nodeid} fails without any slip; mend that first: {failure}"
         took = time.monotonic() - started
         for (place, line, _), (statement, locks) in executed.items():
+            for mutant in _of_rules(statement, locks):
+                self.tests.setdefault(mutant, {})[item] = took
             code = linecache.getline(str(_LEDGER / f"{place.partition('.')[0]}.py"), line).strip()
             for slip in slips(statement)[1]:
                 if locks or not slip.startswith(LOCKING):
@@ -97,7 +114,7 @@ class Hunt:
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
-            with _executed(lambda statement, place, line, _: _slipped(statement, place, line, mutant)):
+            with _planted(session, mutant):
                 os._exit(_failure(session, tests) is None)
         deadline = time.monotonic() + _PATIENCE
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
@@ -119,6 +136,22 @@ def _failure(session: pytest.Session, items: Sequence[pytest.Item]) -> str | Non
             if report.failed:
                 return report.longreprtext
     return None
+
+
+def _of_rules(statement: ClauseElement, locks: bool) -> Iterator[Mutant]:
+    """What a statement that writes may miss in the schema, and on SQLite in its transaction."""
+    if isinstance(statement, Insert | Update):
+        for slip in rules(statement.table):  # type: ignore[arg-type]
+            yield Mutant(f"schema.{statement.table}", 0, slip, "")
+        for slip in () if locks else LATE_LOCK:
+            yield Mutant("engine.begin", 0, slip, "")
+
+
+def _planted(session: pytest.Session, mutant: Mutant) -> AbstractContextManager[None]:
+    known = LATE_LOCK | {slip: rule for table in metadata.tables.values() for slip, rule in rules(table).items()}
+    if not mutant.line:
+        return reworded(session, *known[mutant.slip])
+    return _executed(lambda statement, place, line, _: _slipped(statement, place, line, mutant))
 
 
 def _slipped(statement: ClauseElement, place: str, line: int, mutant: Mutant) -> ClauseElement:

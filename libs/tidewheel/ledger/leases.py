@@ -148,7 +148,7 @@ def acquire(db: Database, connection: Connection, name: str, owner: str, ttl_ms:
     )
     row = connection.execute(take).one_or_none()
     if row is None and _end_of_the_dead(db, connection, name):
-        row = connection.execute(take).one_or_none()
+        row = connection.execute(take).one()  # the first try has locked it, though it changed nothing
     return None if row is None else _lease(row)
 
 

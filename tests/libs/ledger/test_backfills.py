@@ -116,14 +116,16 @@ def test_who_lost_the_right_notes_nothing(ledger: Ledger, ordered: list[Backfill
 
 def test_those_that_nobody_works_on(ledger: Ledger, ordered: list[Backfill]) -> None:
     """Running ones without a lease, with one that has ended, or with a dead holder, in the order of asking."""
-    nobody, ended, dead, worked_on = ordered
+    nobody, ended, worked_on, dead = ordered
     right(ledger, worked_on)
     ledger.leases.release(right(ledger, ended))
     right(ledger, dead)
     with ledger._db.write() as connection:
         gone = update(leases).where(leases.c.name == lease_name(dead.id))
         connection.execute(gone.values(pulse=secrets.randbits(62) + 1))
-    assert [each.id for each in ledger.backfills.stale()] == [nobody.id, ended.id, dead.id]
+        connection.execute(update(rows).where(rows.c.id == nobody.id).values(changed_at=1))
+    found = ledger.backfills.stale()
+    assert [(each.id, each.key) for each in found] == [(each.id, each.key) for each in (nobody, ended, dead)]
     ledger.backfills.cancel(nobody.id, "desk")
     ledger.backfills.hint(dead.id)
     assert [each.id for each in ledger.backfills.stale()] == [ended.id, dead.id]
