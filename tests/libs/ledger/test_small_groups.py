@@ -1,19 +1,24 @@
 """Outbox, replicas and keys, on both dialects."""
 
 import hashlib
-import time
 
 import pytest
+from sqlalchemy import update
 
 from tidewheel.contracts.errors import BadInput, NotFound
 from tidewheel.contracts.states import Scope
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.tables import api_keys, outbox, replicas
 
 
 class TestOutbox:
     def test_pending_until_sent(self, ledger: Ledger) -> None:
         """Events come oldest first, stay until they are sent, and are then gone."""
         runs = [ledger.runs.start_or_join(f"c{n}", "hmm", "api")[0].id for n in range(3)]
+        with ledger._db.write() as connection:  # on Postgres what was changed last lies last
+            connection.execute(
+                update(outbox).where(outbox.c.payload["run_id"].as_integer() == runs[0]).values(topic="x")
+            )
         events = ledger.outbox.pending(limit=2)
         assert [event.payload["run_id"] for event in events] == runs[:2]
         ledger.outbox.sent([events[0].id])
@@ -30,13 +35,23 @@ class TestReplicas:
         ledger.replicas.beat("p2", "predictor", "lstm", "v1", None)
         (replica,) = ledger.replicas.live("hmm")
         assert (replica.id, replica.loaded, replica.error) == ("p1", "v1", "v2: digest differs")
-        time.sleep(0.02)
-        assert ledger.replicas.live("hmm", within_ms=1) == []
+        ledger.replicas.beat("p2", "worker", "hmm", "v1", None)
+        ledger.replicas.beat("p0", "predictor", "hmm", None, None)
+        assert [(each.id, each.role) for each in ledger.replicas.live("hmm")] == [
+            ("p0", "predictor"), ("p1", "predictor"), ("p2", "worker"),
+        ]  # fmt: skip
+        ledger.replicas.leave("p0")
+        with ledger._db.write() as connection:
+            connection.execute(update(replicas).values(seen_at=0))
+        assert ledger.replicas.live("hmm") == []
+        ledger.replicas.beat("p1", "predictor", "hmm", "v2", None)
+        assert [each.id for each in ledger.replicas.live("hmm")] == ["p1"]
 
 
 class TestKeys:
     def test_create_find_revoke(self, ledger: Ledger) -> None:
         """A key's text is shown once; the ledger keeps its hash, scopes and end."""
+        other, _ = ledger.keys.create([Scope.READ], "another desk")
         key, text = ledger.keys.create([Scope.READ, Scope.TRAIN], "desk")
         prefix, key_id, secret = text.split("_", 2)
         assert (prefix, key_id) == ("twk", key.id)
@@ -46,8 +61,14 @@ class TestKeys:
         assert found.scopes == {Scope.READ, Scope.TRAIN}
         revoked = ledger.keys.revoke(key_id)
         assert revoked.revoked_at is not None
-        assert ledger.keys.revoke(key_id) == revoked
-        assert ledger.keys.all() == [revoked]
+        with ledger._db.write() as connection:
+            connection.execute(update(api_keys).where(api_keys.c.id == key_id).values(revoked_at=7, created_at=0))
+        assert ledger.keys.revoke(key_id).revoked_at == 7
+        assert ledger.keys.all() == [ledger.keys.find(key_id), other]
+        ledger.keys.create([Scope.READ], "a third")
+        with ledger._db.write() as connection:
+            connection.execute(update(api_keys).values(created_at=0))
+        assert [each.id for each in ledger.keys.all()] == sorted(each.id for each in ledger.keys.all())
 
     def test_unknown_and_empty(self, ledger: Ledger) -> None:
         """No such key is None to find and NotFound to revoke; a key without scopes is refused."""
