@@ -1,6 +1,7 @@
 """The hunt: the tests run once to see which statements each of them executes, then once for every slip.
 
-A slip is planted in a fork of the process, where the tests of its statement run, quickest first, until one fails.
+A slip is planted in a fork of the process, where the tests of its statement run until one
+fails: first those that found another slip in the same function, then the quickest.
 """
 
 import linecache
@@ -28,6 +29,7 @@ from tidewheel.ledger.tables import metadata
 
 _LEDGER = Path(tidewheel.ledger.__file__).parent
 _ENOUGH = 60.0  #: seconds of tests for one slip, the quickest tests first
+_NONE = 250  #: exit code of a fork none of whose tests failed; otherwise it is the failing one's number
 _PATIENCE = 180.0  #: seconds; after them a slip counts as found, for its tests hang
 
 
@@ -60,6 +62,7 @@ class Hunt:
     slips: Sequence[str] = ()  #: only those whose name begins so; all where empty
     equivalent: Callable[[Mutant], bool] = lambda _: False  #: whether it is known that nobody could notice
     outcomes: dict[Mutant, Outcome] = field(default_factory=dict)
+    sharp: dict[str, set[pytest.Item]] = field(default_factory=dict)  #: tests that found a slip in the same place
     tests: dict[Mutant, dict[pytest.Item, float]] = field(default_factory=dict)  #: that execute it; their seconds
 
     def pytest_runtestloop(self, session: pytest.Session) -> bool:
@@ -93,7 +96,7 @@ class Hunt:
 
         started = time.monotonic()
         with _executed(note):
-            failure = _failure(session, [item])
+            failure = _failure(session, item)
         assert failure is None, f"{item.nodeid} fails without any slip; mend that first: {failure}"
         took = time.monotonic() - started
         for (place, line, _), (statement, locks) in executed.items():
@@ -105,9 +108,10 @@ class Hunt:
                     self.tests.setdefault(Mutant(place, line, slip, code), {})[item] = took
 
     def _noticed(self, session: pytest.Session, mutant: Mutant) -> bool:
-        quickest = sorted(self.tests[mutant].items(), key=lambda each: each[1])
-        seconds = list(accumulate(took for _, took in quickest))
-        tests = [item for (item, _), sum_ in zip(quickest, seconds, strict=True) if sum_ <= max(_ENOUGH, seconds[0])]
+        sharp = self.sharp.setdefault(mutant.place, set())
+        order = sorted(self.tests[mutant].items(), key=lambda each: (each[0] not in sharp, each[1]))
+        seconds = list(accumulate(took for _, took in order))
+        tests = [item for (item, _), sum_ in zip(order, seconds, strict=True) if sum_ <= max(_ENOUGH, seconds[0])]
         child = os.fork()
         if not child:
             os.setsid()  # what its tests start ends with it
@@ -115,7 +119,8 @@ class Hunt:
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
             with _planted(session, mutant):
-                os._exit(_failure(session, tests) is None)
+                failing = (number for number, item in enumerate(tests) if _failure(session, item))
+                os._exit(min(next(failing, _NONE), _NONE))
         deadline = time.monotonic() + _PATIENCE
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -124,18 +129,17 @@ class Hunt:
         if ended == (0, 0):
             os.waitpid(child, 0)
             return True
-        return os.waitstatus_to_exitcode(ended[1]) != 1
+        code = os.waitstatus_to_exitcode(ended[1])
+        sharp.update(tests[code : code + 1] if code >= 0 else ())
+        return code != _NONE
 
 
-def _failure(session: pytest.Session, items: Sequence[pytest.Item]) -> str | None:
-    """Run the tests until one fails; how it did."""
-    for item in items:
-        item._initrequest()  # type: ignore[attr-defined]
-        # The session itself as what comes next: its servers are kept.
-        for report in runtestprotocol(item, log=False, nextitem=session):  # type: ignore[arg-type]
-            if report.failed:
-                return report.longreprtext
-    return None
+def _failure(session: pytest.Session, item: pytest.Item) -> str | None:
+    """Run the test; how it failed."""
+    item._initrequest()  # type: ignore[attr-defined]
+    # The session itself as what comes next: its servers are kept.
+    reports = runtestprotocol(item, log=False, nextitem=session)  # type: ignore[arg-type]
+    return next((report.longreprtext for report in reports if report.failed), None)
 
 
 def _of_rules(statement: ClauseElement, locks: bool) -> Iterator[Mutant]:

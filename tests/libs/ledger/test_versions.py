@@ -20,6 +20,7 @@ class TestChampion:
         """A family without a promotion has no champion and no history."""
         assert champion(ledger) is None
         assert ledger.versions.promotions("hmm") == []
+        assert ledger.versions.last_promotion("hmm") is None
         assert ledger.versions.families() == []
 
     def test_history(self, ledger: Ledger) -> None:
@@ -160,6 +161,7 @@ class TestChampion:
             assert [each.version for each in ledger.versions.all(family)] == names[::-1]
             assert [each.family for each in ledger.versions.all(family)] == [family, family]
             moves = ledger.versions.promotions(family)
+            assert ledger.versions.last_promotion(family) == moves[-1]
             assert [(each.version, each.run_id) for each in moves] == [(name, runs[family, name]) for name in names]
             assert ledger.versions.earlier_champions(family) == names[:1]
             found = ledger.versions.get(family, second)
