@@ -69,7 +69,10 @@ def test_one_slip_at_a_time() -> None:
 
 def test_a_rule_of_the_schema_at_a_time() -> None:
     """Each slip takes one rule out of what makes the table, and leaves the other lines."""
-    made = "".join(str(CreateTable(table).compile(dialect=postgresql.dialect())) for table in metadata.sorted_tables)
+    made = "".join(
+        str(CreateTable(table).compile(dialect=postgresql.dialect()))  # type: ignore[no-untyped-call]
+        for table in metadata.sorted_tables
+    )
     made += "".join(str(CreateIndex(index)) for index in runs.indexes)
     found = {slip: rule for table in metadata.sorted_tables for slip, rule in rules(table).items()}
     assert {"without pk_claims", "without files_first_revisions_never_overlap"} < found.keys()

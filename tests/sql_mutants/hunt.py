@@ -29,6 +29,7 @@ from tidewheel.ledger.tables import metadata
 
 _LEDGER = Path(tidewheel.ledger.__file__).parent
 _ENOUGH = 60.0  #: seconds of tests for one slip, the quickest tests first
+_BROKEN = 251  #: exit code of a fork that could not plant
 _NONE = 250  #: exit code of a fork none of whose tests failed; otherwise it is the failing one's number
 _PATIENCE = 180.0  #: seconds; after them a slip counts as found, for its tests hang
 
@@ -118,9 +119,13 @@ class Hunt:
             quiet = os.open(os.devnull, os.O_WRONLY)
             os.dup2(quiet, 1)
             os.dup2(quiet, 2)
-            with _planted(session, mutant):
-                failing = (number for number, item in enumerate(tests) if _failure(session, item))
-                os._exit(min(next(failing, _NONE), _NONE))
+            code = _BROKEN
+            try:
+                with _planted(mutant, tests[0]):
+                    failing = (number for number, item in enumerate(tests) if _failure(session, item))
+                    code = min(next(failing, _NONE), _NONE)
+            finally:
+                os._exit(code)
         deadline = time.monotonic() + _PATIENCE
         while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0) and time.monotonic() < deadline:
             time.sleep(0.005)
@@ -130,6 +135,7 @@ class Hunt:
             os.waitpid(child, 0)
             return True
         code = os.waitstatus_to_exitcode(ended[1])
+        assert code != _BROKEN, f"{mutant} could not be planted"
         sharp.update(tests[code : code + 1] if code >= 0 else ())
         return code != _NONE
 
@@ -151,10 +157,10 @@ def _of_rules(statement: ClauseElement, locks: bool) -> Iterator[Mutant]:
             yield Mutant("engine.begin", 0, slip, "")
 
 
-def _planted(session: pytest.Session, mutant: Mutant) -> AbstractContextManager[None]:
+def _planted(mutant: Mutant, item: pytest.Item) -> AbstractContextManager[None]:
     known = LATE_LOCK | {slip: rule for table in metadata.tables.values() for slip, rule in rules(table).items()}
     if not mutant.line:
-        return reworded(session, *known[mutant.slip])
+        return reworded(item, *known[mutant.slip])
     return _executed(lambda statement, place, line, _: _slipped(statement, place, line, mutant))
 
 
@@ -173,10 +179,12 @@ def _executed(change: Callable[[ClauseElement, str, int, bool], ClauseElement]) 
 
     def before(connection: Connection, statement: Any, many: Any, one: Any, options: Any) -> Any:
         frame: Any = sys._getframe(1)
+        reflects = False  # what SQLAlchemy asks for itself, such as whether there is a table
         while "sqlalchemy" in frame.f_code.co_filename:
+            reflects = reflects or frame.f_code.co_filename.endswith("reflection.py")
             frame = frame.f_back
         file = Path(frame.f_code.co_filename)
-        if file.parent == _LEDGER:
+        if file.parent == _LEDGER and not reflects:
             place = f"{file.stem}.{frame.f_code.co_name}"
             changed = change(statement, place, frame.f_lineno, connection.dialect.name == "postgresql")
             if changed is not statement:
