@@ -8,8 +8,8 @@ import pytest
 
 from tests.libs.gates.candidates import GATE, SIGNATURE, candidate
 from tests.libs.models.worlds import MINUTE, START, candles, market
-from tidewheel.contracts.errors import NotEnoughData
-from tidewheel.features.frames import Ints
+from tidewheel.contracts.errors import BadInput, NotEnoughData
+from tidewheel.features.frames import CandleFrame, Ints
 from tidewheel.features.returns import WINDOW
 from tidewheel.gates.enough import Enough
 from tidewheel.gates.gate import Candidate, Gate
@@ -48,8 +48,22 @@ def test_split_cuts_at_gaps() -> None:
 
 def test_split_of_nothing_is_refused() -> None:
     """No bars: a sentence, not an empty split."""
-    with pytest.raises(NotEnoughData):
+    with pytest.raises(NotEnoughData, match="there are no bars to split"):
         split({})
+
+
+@pytest.mark.parametrize("bars", [1_003, 1_004, 1_007])
+def test_split_cuts_between_bars(bars: int) -> None:
+    """The cut is a bar's open time, and the hold-out the whole bars that fit into a fifth."""
+    parts = split({STREAM: market(bars, 1)})
+    assert parts.cut == START + (bars - bars // 5) * MINUTE and parts.holdout_bars == bars // 5
+
+
+def test_split_takes_one_timeframe() -> None:
+    """Streams of two timeframes are refused with both."""
+    other = CandleFrame.from_rows(5 * MINUTE, [(START // (5 * MINUTE) * 5 * MINUTE, 1.0, 1.0, 1.0, 1.0, 1.0)])
+    with pytest.raises(BadInput, match=r"\[60000, 300000\] ms long; one model takes one timeframe"):
+        split({STREAM: market(100, 1), "test:B/USDT:5m": other})
 
 
 def test_better_model_than_the_baseline_passes(good: tuple[RegimeModel, Candidate]) -> None:
@@ -111,11 +125,12 @@ def test_thin_holdout_is_refused(good: tuple[RegimeModel, Candidate]) -> None:
 def test_enough_data_tells_what_gaps_left_unusable(good: tuple[RegimeModel, Candidate]) -> None:
     """The step counts the unbroken runs of bars, and those too short to use; it is silent where there are none."""
     broken_up = EnoughDataStep()(replace(good[1], segments=539, short_segments=476))
-    whole = EnoughDataStep()(replace(good[1], segments=2))
+    whole = EnoughDataStep()(replace(good[1], segments=2, train_bars=1_000, min_train_bars=1_000))
 
     assert broken_up.reason.endswith("; 476 of 539 unbroken runs of bars are too short to use")
     assert (broken_up.numbers["segments"], broken_up.numbers["short_segments"]) == (539, 476)
-    assert "unbroken" not in whole.reason
+    assert whole.reason == "1000 training bars, 1000 needed" and whole.passed
+    assert broken_up.reason.startswith(f"{good[1].train_bars} training bars, ")
 
 
 def test_scores_skip_gaps(good: tuple[RegimeModel, Candidate]) -> None:
@@ -149,6 +164,8 @@ def test_differences_pair_bar_by_bar(good: tuple[RegimeModel, Candidate]) -> Non
     paired = differences(ours, theirs)
     assert np.array_equal(paired[STREAM][0], ours[STREAM][0] - theirs[STREAM][0])
     assert [len(run) for run in paired[STREAM]] == [470]
+    with pytest.raises(ValueError, match="shorter"):
+        differences(ours, {STREAM: []})
 
 
 @pytest.mark.parametrize("kept", [np.r_[0:1_000], np.r_[0:31, 40:70, 80:111, 200:290, 300:391, 400:1_000], np.r_[0:20]])
