@@ -29,7 +29,9 @@ class RunView(Answer):
     status: RunState = Field(description="`running` until the run has ended, then its state.")
     consumer: str = Field(description="Who claims the files.")
     family: str = Field(description="Whose model it trains.")
-    trigger: str = Field(description="What asked for it: api or cron.")
+    trigger: str = Field(
+        description="What asked for it: api, cron, or `rest of run N` after a run that took half of what failed together."
+    )
     joined: bool = Field(False, description="The call met an active run of the consumer and joined it.")
     version: str | None = Field(description="The version that it published, promoted or refused.")
     verdict: Verdict | None = Field(description="The gate's steps with their numbers.")

@@ -145,6 +145,15 @@ def acquit(connection: Connection, run_id: int) -> None:
     connection.execute(update(claims).where(_held_by(run_id)).values(attempts=1))  # the present one, not yet over
 
 
+def park(db: Database, connection: Connection, run_id: int, file_id: int) -> None:
+    """Make one of the run's files poison; it goes on naming the run, for `requeue` by run."""
+    connection.execute(
+        update(claims)
+        .where(_held_by(run_id), claims.c.file_id == file_id)
+        .values(state=ClaimState.POISON, changed_at=db.clock())
+    )
+
+
 def give_back(db: Database, connection: Connection, run_id: int, *, counted: bool) -> None:
     """Free the run's files. A counted attempt stays on their record, and too many make poison.
 

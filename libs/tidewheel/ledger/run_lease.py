@@ -6,7 +6,7 @@ from typing import Any, Self
 
 from sqlalchemy import Connection, update
 
-from tidewheel.contracts.errors import BadInput, FenceLost, Unavailable
+from tidewheel.contracts.errors import BadInput, FenceLost, TidewheelError, Unavailable
 from tidewheel.contracts.states import PromotionAction, RunState
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.ledger import claims, leases, versions
@@ -39,9 +39,13 @@ class RunLease:
     ) -> None:
         if self.run.state is not RunState.RUNNING or isinstance(error, FenceLost):
             return
-        # A stop from outside (no error, Ctrl-C, SystemExit) is nobody's fault; an error may be the files'.
+        # A stop from outside (no error, Ctrl-C, SystemExit) is nobody's fault; an error may be the files', but not that
+        # a disk is full or the ledger was away.
+        reason = error.detail if isinstance(error, TidewheelError) else None
         try:
-            self.give_back(counted=isinstance(error, Exception))
+            self.give_back(
+                counted=isinstance(error, Exception), blamed=not isinstance(error, Unavailable), reason=reason
+            )
         except (FenceLost, Unavailable):
             if error is None:
                 raise
@@ -111,10 +115,17 @@ class RunLease:
         self.run = run
         return run
 
-    def finish(self, state: RunState, reason: str, *, acquitted: bool = False) -> Run:
+    def park(self, file_id: int) -> None:
+        """Make a file that the run holds poison at once: it cannot be read, so no further attempt would tell more."""
+        with self._db.write() as connection:
+            leases.guard(self._db, connection, self.lease)
+            claims.park(self._db, connection, self.run.id, file_id)
+
+    def finish(self, state: RunState, reason: str, *, acquitted: bool = False, blamed: bool = True) -> Run:
         """End the run without a version; its files are free again, after a failure with one more attempt on record.
 
-        `acquitted`: a fit on them did not fail, so they are suspects no longer. Safe to call again after a lost answer.
+        `acquitted`: a fit on them did not fail, so they are suspects no longer. Not `blamed`: the failure was none of
+        theirs, and their record stays as it was. Safe to call again after a lost answer.
 
         Raises:
             BadInput: `state` is not skipped, failed or cancelled.
@@ -125,20 +136,21 @@ class RunLease:
             if self._open_or_settled_as(connection, state, None):
                 if acquitted:
                     claims.acquit(connection, self.run.id)
-                claims.give_back(self._db, connection, self.run.id, counted=state is RunState.FAILED)
+                claims.give_back(self._db, connection, self.run.id, counted=blamed and state is RunState.FAILED)
                 self._end(connection, state, reason, None)
             run = read_run(connection, self.run.id)
         self.run = run
         return run
 
-    def give_back(self, *, counted: bool = False, reason: str | None = None) -> Run:
-        """Return the run to the queue and free its files; `counted` leaves the attempt on their record.
+    def give_back(self, *, counted: bool = False, blamed: bool = True, reason: str | None = None) -> Run:
+        """Return the run to the queue and free its files; `counted` leaves the attempt on its record and on theirs.
 
+        Not `blamed`: on the run's only, for it was none of the files' doing.
         `reason` is what the run tells meanwhile, and at its end where no further attempt is left to it.
         """
         with self._db.write() as connection:
             leases.guard(self._db, connection, self.lease)
-            claims.give_back(self._db, connection, self.run.id, counted=counted)
+            claims.give_back(self._db, connection, self.run.id, counted=counted and blamed)
             self._write(
                 connection, state=RunState.QUEUED, claimed_files=0, attempts=self.run.attempts - (0 if counted else 1)
             )

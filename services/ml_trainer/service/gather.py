@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tidewheel.contracts.errors import BadFit
+from tidewheel.contracts.errors import BadCandles, BadFit, NotFound
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY, UtcMillis
 from tidewheel.features.frames import CandleFrame
@@ -21,6 +21,7 @@ class Window:
     files: tuple[SealedFile, ...]  #: what the run claimed, by id
     bars: Mapping[StreamKey, CandleFrame]  #: what the run sees; no stream is empty
     aside: Mapping[str, str] = field(default_factory=dict)  #: streams that it does not see, and why
+    unread: Mapping[int, str] = field(default_factory=dict)  #: claimed files that the archive does not give, and why
 
     @property
     def new_bars(self) -> int:
@@ -62,12 +63,23 @@ class Window:
 
 
 def strict_window(ledger: Ledger, files: Sequence[SealedFile]) -> Window:
-    """The bars of the claimed files as first sealed, and no other: each bar is trained at most once."""
-    ordered = sorted(files, key=lambda file: (file.key, file.start))
+    """The bars of the claimed files as first sealed, and no other: each bar is trained at most once.
+
+    A file that is damaged or gone leaves a gap; the others are none the worse for it.
+    """
     frames: dict[StreamKey, list[CandleFrame]] = {}
-    for file in ordered:
-        frames.setdefault(file.key, []).append(ledger.bars.as_sealed(file))
-    return _window(files, {key: CandleFrame.concat(parts, key.step) for key, parts in frames.items()})
+    unread: dict[int, str] = {}
+    for file in sorted(files, key=lambda file: (file.key, file.start)):
+        try:
+            bars = ledger.bars.as_sealed(file)
+        except (BadCandles, NotFound) as damaged:
+            unread[file.id] = damaged.detail
+        else:
+            frames.setdefault(file.key, []).append(bars)
+    read = [file for file in files if file.id not in unread]
+    return replace(
+        _window(read, {key: CandleFrame.concat(parts, key.step) for key, parts in frames.items()}), unread=unread
+    )
 
 
 def sliding_window(ledger: Ledger, files: Sequence[SealedFile], timeframe: str, days: int) -> Window:

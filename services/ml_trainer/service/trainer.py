@@ -13,8 +13,8 @@ from services.ml_trainer.service.job import FitJob
 from services.ml_trainer.service.projection import Projection
 from services.ml_trainer.service.watch import Ending, RunEnded, Watch
 from services.ml_trainer.settings import TrainerSettings
-from tidewheel.contracts.errors import FenceLost, NotEnoughData, TidewheelError, Unavailable
-from tidewheel.contracts.states import Origin, RunState
+from tidewheel.contracts.errors import BadSetting, FenceLost, NotEnoughData, TidewheelError, Unavailable
+from tidewheel.contracts.states import ClaimState, Origin, RunState
 from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.enough import Enough
 from tidewheel.gates.gate import Gate
@@ -69,12 +69,23 @@ class Trainer:
             return None
         with lease, self._watch(lease) as watch:
             try:
-                return self._attempt(lease, watch)
+                return self._hunted_on(lease, self._attempt(lease, watch))
             except RunEnded as ended:
                 _log.warning("run_given_back", run_id=run_id, ending=ended.ending)
                 if ended.ending is Ending.FENCE_LOST:
                     raise FenceLost(f"the lease of run {run_id} was lost; nothing was written") from None
         return self._ledger.runs.get(run_id)
+
+    def _hunted_on(self, lease: RunLease, run: Run) -> Run:
+        """A run on trial that ended well took some of the files only: the others need not wait for the next schedule.
+
+        Nothing is ordered after a failure or a skip, so a hunt that comes to no end does not go round in circles.
+        """
+        if lease.on_trial and run.state in (RunState.PROMOTED, RunState.REFUSED):
+            record = self._ledger.claims.consumption(run.consumer)
+            if any(each.state is ClaimState.DOWNLOADED and each.attempts for each in record):
+                self._ledger.runs.start_or_join(run.consumer, run.family, f"rest of run {run.id}")
+        return run
 
     @contextmanager
     def _watch(self, lease: RunLease) -> Iterator[Watch]:
@@ -100,7 +111,8 @@ class Trainer:
             raise
         except (TidewheelError, OSError) as error:
             watch.check()
-            return lease.finish(RunState.FAILED, str(error))
+            # A folder that cannot be written, a disk that fails: no file is to blame for it.
+            return lease.finish(RunState.FAILED, str(error), blamed=not isinstance(error, BadSetting | OSError))
 
     def _train(self, lease: RunLease, watch: Watch) -> Run:
         champion = self._champion(lease.run.family)
@@ -108,7 +120,7 @@ class Trainer:
         known = champion.model.scales if champion and self._settings.exactly_once else ()
         window, parts, enough = self._claim(lease, known)
         if not window.files:
-            return lease.finish(RunState.SKIPPED, "no_new_data: no sealed file waits for this consumer; ingest first")
+            return lease.finish(RunState.SKIPPED, _no_new_data(window))
         if parts is None or not self._may_fit(lease, enough):
             return lease.finish(RunState.SKIPPED, self._too_few(enough) + _unused(window))
         try:
@@ -149,6 +161,9 @@ class Trainer:
                 lease.claim_files(timeframe=self._settings.timeframe, strict=self._settings.exactly_once),
             )
             window, parts = usable(self._window(files), known)
+            for file_id, why in window.unread.items():
+                _log.error("file_unreadable", run_id=lease.run.id, file_id=file_id, detail=why)
+                lease.park(file_id)
             enough = Enough.of(
                 parts,
                 bars=window.total,
@@ -220,6 +235,10 @@ class Trainer:
         return frozenset(stream.origin for stream in self._ledger.streams.all() if stream.key in window.bars)
 
 
+def _no_new_data(window: Window) -> str:
+    return f"no_new_data: no sealed file waits for this consumer; ingest first{_unused(window)}"
+
+
 def _unused(window: Window) -> str:
     """What of the window was of no use, where something was: its bars alone do not explain a skip then."""
     short, aside = window.short_segments, _left_aside(window)
@@ -228,5 +247,6 @@ def _unused(window: Window) -> str:
 
 
 def _left_aside(window: Window) -> str | None:
-    """Which streams the run did without, in words; None where it took them all."""
-    return f"left aside: {'; '.join(window.aside.values())}" if window.aside else None
+    """Which streams and files the run did without, in words; None where it took them all."""
+    aside = [*window.aside.values(), *(f"file {each}: {why}" for each, why in window.unread.items())]
+    return f"left aside: {'; '.join(aside)}" if aside else None

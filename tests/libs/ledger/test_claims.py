@@ -8,7 +8,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.libs.ledger.rows import PASSED, REFUSED, new_version, seal
 from tests.libs.ledger.test_runs import TTL, at_once, started
-from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.errors import BadInput, Unavailable
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.ledger.claims import MAX_ATTEMPTS, _newest_poison
 from tidewheel.ledger.open import Ledger
@@ -204,6 +204,16 @@ class TestGivingBack:
             _ = 1 / 0
         assert ledger.runs.get(lease.run.id).attempts == 1
         assert [row.attempts for row in ledger.claims.consumption("hmm")] == [1]
+
+    def test_an_outage_in_the_block_is_no_fault_of_the_files(self, ledger: Ledger) -> None:
+        """A full disk or an absent ledger counts against the run alone, which says why it waits."""
+        seal(ledger, range(1))
+        with pytest.raises(Unavailable), started(ledger) as lease:
+            lease.claim_files()
+            raise Unavailable("the disk is full")
+        run = ledger.runs.get(lease.run.id)
+        assert (run.state, run.attempts, run.reason) == (RunState.QUEUED, 1, "the disk is full")
+        assert [row.attempts for row in ledger.claims.consumption("hmm")] == [0]
 
     def test_a_reason_is_told_until_the_run_ends(self, ledger: Ledger) -> None:
         """What ended an attempt stands on the queued run, and at its end; a person's wish is not written over."""

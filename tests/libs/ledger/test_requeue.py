@@ -86,6 +86,26 @@ def test_held_and_consumed_files_stay(ledger: Ledger) -> None:
         ledger.claims.requeue("hmm", [file], "a person")
 
 
+def test_a_parked_file_is_poison_at_once_and_alone(ledger: Ledger) -> None:
+    """What cannot be read waits for a person, by whose word it is free again; the run consumes the others."""
+    first, second = seal(ledger, range(2))
+    (free,) = seal(ledger, range(2, 3))
+    lease = leased(ledger)
+    lease.claim_files(limit=2)
+
+    lease.park(second)
+    lease.park(free)  # not held: left alone
+    lease.publish(new_version(1), PASSED)
+
+    states = {each.file_id: (each.state, each.run_id) for each in ledger.claims.consumption("hmm")}
+    assert states[first] == (ClaimState.PROCESSED, lease.run.id)
+    assert states[second] == (ClaimState.POISON, lease.run.id)
+    assert free not in states or states[free] == (ClaimState.DOWNLOADED, None)
+    assert ledger.claims.requeue("hmm", [second], "a person") == [second]
+    with pytest.raises(FenceLost):
+        lease.park(second)
+
+
 def test_a_released_lease_is_gone(ledger: Ledger) -> None:
     """Its holder writes nothing more; for a lease that nobody holds, those that are held are told."""
     lease = leased(ledger)

@@ -55,6 +55,69 @@ def test_a_link_that_cannot_move_undoes_no_promotion(
     assert claims(ledger) == {ClaimState.PROCESSED: 1}
 
 
+def test_a_folder_that_cannot_be_written_poisons_no_file(
+    ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """Runs fail with the reason as often as they are tried; once it is mended the same files are trained."""
+    feed(market(BARS, 1))
+    in_the_way = store.models_dir / "hmm" / ".staged"
+    in_the_way.parent.mkdir(parents=True)
+    in_the_way.touch()
+    trainer = build(canned)
+
+    failed = trainer.run(queue())
+    assert failed is not None and failed.state is RunState.FAILED
+    assert ".staged" in (failed.reason or "")
+    assert [(each.state, each.attempts) for each in ledger.claims.consumption("hmm")] == [(ClaimState.DOWNLOADED, 0)]
+
+    in_the_way.unlink()
+    mended = trainer.run(queue())
+    assert mended is not None and mended.state is RunState.PROMOTED
+
+
+@pytest.mark.parametrize("fault", ["damaged", "gone"])
+def test_a_file_that_cannot_be_read_is_parked_and_the_others_are_trained(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str, data_dir: Path, fault: str
+) -> None:
+    """Strict: one rotten file of the archive stops no training; it is poison at once, and the run names it."""
+    good, rotten = feed(market(BARS, 1)), feed(market(BARS, 2), ETH)
+    blob = data_dir / rotten.blob_path
+    intact = blob.read_bytes()
+    blob.unlink()
+    if fault == "damaged":
+        blob.write_bytes(intact[:200] + bytes([intact[200] ^ 1]) + intact[201:])
+
+    run = build(canned).run(queue())
+
+    assert run is not None and run.state is RunState.PROMOTED
+    assert f"left aside: file {rotten.id}: candle file {blob} is {fault.replace('gone', 'missing')}" in str(run.reason)
+    assert claims(ledger) == {ClaimState.PROCESSED: 1, ClaimState.POISON: 1}
+    version = ledger.versions.get("hmm", run.version or "")
+    assert version is not None and version.lineage["files"] == [good.id]
+
+
+def test_what_a_trial_left_is_ordered_at_once(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """After files failed together a run takes half; when that ends well the other half does not wait for a schedule."""
+    feed(market(BARS, 1)), feed(market(BARS, 2), ETH)
+    for _ in range(3):
+        lease = ledger.runs.lease(queue(), "dying", 10_000)
+        assert lease is not None
+        lease.claim_files()
+        lease.finish(RunState.FAILED, "the fit was killed")
+    trainer = build(canned)
+
+    half = trainer.run(queue())
+
+    assert half is not None and (half.state, half.claimed_files) == (RunState.PROMOTED, 1)
+    (rest,) = [run for run in ledger.runs.list() if run.state is RunState.QUEUED]
+    assert rest.trigger == f"rest of run {half.id}"
+    trainer.run(rest.id)
+    assert not [run for run in ledger.runs.list() if run.state is RunState.QUEUED]
+    assert claims(ledger) == {ClaimState.PROCESSED: 2}
+
+
 def test_the_same_model_again_is_the_same_version(
     ledger: Ledger, store: ModelStore, build: Build, feed: Feed, queue: Queue, canned: str
 ) -> None:
