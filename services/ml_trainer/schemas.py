@@ -30,7 +30,7 @@ class RunView(Answer):
     consumer: str = Field(description="Who claims the files.")
     family: str = Field(description="Whose model it trains.")
     trigger: str = Field(
-        description="What asked for it: api, cron, or `rest of run N` after a run that took half of what failed together."
+        description="What asked for it: api, cron, or `rest of run N` after half of what failed together."
     )
     joined: bool = Field(False, description="The call met an active run of the consumer and joined it.")
     version: str | None = Field(description="The version that it published, promoted or refused.")
