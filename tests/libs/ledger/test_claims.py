@@ -1,7 +1,5 @@
 """Claims: each file to one run, consumed once; on both dialects."""
 
-import time
-
 import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
@@ -242,7 +240,7 @@ class TestGivingBack:
         seal(ledger, range(1))
         run, _ = ledger.runs.start_or_join("hmm", "hmm", "api")
         for _ in range(MAX_ATTEMPTS):
-            lease = ledger.runs.lease(run.id, "worker", 500)
+            lease = ledger.runs.lease(run.id, "worker", TTL)
             assert lease is not None
             lease.claim_files()
             ledger.leases.release(lease.lease)
@@ -257,13 +255,12 @@ class TestGivingBack:
     def test_takeover_frees_the_dead_ones_files(self, ledger: Ledger) -> None:
         """The next worker claims again what the dead one held, and the attempt is on record."""
         sealed = seal(ledger, range(2))
-        dead = started(ledger, ttl=400)
+        dead = started(ledger)
         dead.claim_files()
         dead.counts(2, 120, 240)
-        successor = None
-        while successor is None:
-            time.sleep(0.02)
-            successor = ledger.runs.lease(dead.run.id, "next", TTL)
+        ledger.leases.release(dead.lease)  # ended, as if its time had run out
+        successor = ledger.runs.lease(dead.run.id, "next", TTL)
+        assert successor is not None
         assert states(ledger) == {"downloaded": 2}
         assert (successor.run.claimed_files, successor.run.new_bars, successor.run.window_bars) == (0, 0, 0)
         assert ids(successor) == sealed

@@ -51,7 +51,7 @@ class TestLeases:
 
     def test_renewal_moves_the_end(self, ledger: Ledger) -> None:
         """A renewed lease keeps its fence and ends later."""
-        lease = ledger.leases.acquire("keeper", "a", 1_000)
+        lease = ledger.leases.acquire("keeper", "a", TTL // 2)
         assert lease is not None
         renewed = ledger.leases.renew(lease, TTL)
         assert renewed.fence == lease.fence

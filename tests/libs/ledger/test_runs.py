@@ -26,13 +26,12 @@ def started(ledger: Ledger, ttl: int = TTL, consumer: str = "hmm") -> RunLease:
 
 def stolen(ledger: Ledger) -> tuple[RunLease, RunLease]:
     """A worker whose lease ended, and the one that took its run over."""
-    zombie = started(ledger, ttl=300)
+    zombie = started(ledger)
     seal(ledger, range(2))
     zombie.claim_files()
-    successor = None
-    while successor is None:
-        time.sleep(0.02)
-        successor = ledger.runs.lease(zombie.run.id, "successor", TTL)
+    ledger.leases.release(zombie.lease)  # ended, as if its time had run out
+    successor = ledger.runs.lease(zombie.run.id, "successor", TTL)
+    assert successor is not None
     return zombie, successor
 
 
