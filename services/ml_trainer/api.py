@@ -69,7 +69,10 @@ def router(runs: Runs, promotions: Promotions, wait_seconds: float) -> APIRouter
     @routes.post(
         "/model/promote/{version}",
         tags=["model"],
-        responses={404: problem("not_found"), 409: problem("verdict_not_passed")},
+        responses={
+            404: problem("not_found"),
+            409: problem("verdict_not_passed", "It did not pass, or a kill switch stands."),
+        },
     )
     def promote(
         version: str,

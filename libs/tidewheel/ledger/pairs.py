@@ -112,6 +112,9 @@ def find_pair(connection: Connection, key: PairKey) -> PairState:
 
 def new_pair(db: Database, connection: Connection, key: PairKey) -> Pair:
     """The pair's row, locked; made where there is none."""
+    known = lock_pairs(connection, [key])
+    if known:
+        return known[key]
     upsert = postgresql.insert if db.dialect == "postgresql" else sqlite.insert
     new = upsert(guardrails).values(strategy=key.strategy, instrument=key.instrument)
     connection.execute(new.on_conflict_do_nothing())

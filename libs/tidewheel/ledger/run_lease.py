@@ -9,7 +9,7 @@ from sqlalchemy import Connection, update
 from tidewheel.contracts.errors import BadInput, FenceLost, TidewheelError, Unavailable
 from tidewheel.contracts.states import PromotionAction, RunState
 from tidewheel.contracts.verdicts import Verdict
-from tidewheel.ledger import claims, leases, versions
+from tidewheel.ledger import claims, leases, switches, versions
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease, NewVersion, Run, SealedFile, Version
 from tidewheel.ledger.run_rows import read_run
@@ -92,8 +92,9 @@ class RunLease:
     def publish(self, version: NewVersion, verdict: Verdict, *, remark: str | None = None) -> Run:
         """Version, verdict, consumption, promotion where the verdict passed, and the end of the run: all or nothing.
 
-        The run's reason is the verdict's refusal and the `remark`, where there are such. After a lost answer, call it
-        again: the run that it finished is returned.
+        While a kill switch stands nothing is promoted: the verdict ends with that refusal. The run's reason is the
+        verdict's refusal and the `remark`, where there are such. After a lost answer, call it again: the run that it
+        finished is returned.
 
         Raises:
             FenceLost: another worker took the run over, or it was finished otherwise.
@@ -102,9 +103,10 @@ class RunLease:
         """
         if version.family != self.run.family:
             raise BadInput(f"run {self.run.id} makes {self.run.family} versions, not {version.family} ones")
-        state = RunState.PROMOTED if verdict.passed else RunState.REFUSED
         with self._db.write() as connection:
-            if self._open_or_settled_as(connection, state, version.version):
+            if self._open_or_published(connection, verdict, version.version):
+                verdict = switches.heed(self._db, connection, verdict)
+                state = _state(verdict)
                 stored = versions.store_version(self._db, connection, self.run.id, version, verdict)
                 claims.consume(self._db, connection, self.run.id)
                 if verdict.passed:
@@ -168,6 +170,16 @@ class RunLease:
             leases.guard(self._db, connection, self.lease)
             self._write(connection, **values)
 
+    def _open_or_published(self, connection: Connection, verdict: Verdict, version: str) -> bool:
+        """`_open_or_settled_as` the verdict says; a kill switch may have refused then what the verdict passes."""
+        try:
+            return self._open_or_settled_as(connection, _state(verdict), version)
+        except FenceLost:
+            known = read_run(connection, self.run.id).verdict
+            if not verdict.passed or known is None or not switches.refused(known):
+                raise
+            return self._open_or_settled_as(connection, RunState.REFUSED, version)
+
     def _open_or_settled_as(self, connection: Connection, state: RunState, version: str | None) -> bool:
         """True: go on and write. False: an earlier call of ours did, and only its answer was lost."""
         try:
@@ -194,6 +206,10 @@ class RunLease:
 
     def _write(self, connection: Connection, **values: Any) -> None:
         connection.execute(update(runs).where(runs.c.id == self.run.id).values(**values))
+
+
+def _state(verdict: Verdict) -> RunState:
+    return RunState.PROMOTED if verdict.passed else RunState.REFUSED
 
 
 def _refusal(verdict: Verdict) -> str | None:

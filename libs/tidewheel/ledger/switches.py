@@ -119,6 +119,11 @@ def heed(db: Database, connection: Connection, verdict: Verdict) -> Verdict:
     return Verdict(steps=(*verdict.steps, refusal))
 
 
+def refused(verdict: Verdict) -> bool:
+    """Whether a switch is all that the verdict refuses for."""
+    return verdict.refusal is not None and verdict.refusal.step == STEP
+
+
 def _any(db: Database, connection: Connection) -> KillSwitch | None:
     _one_at_a_time(db, connection)
     row = connection.execute(select(kill_switches).order_by(kill_switches.c.tripped_at).limit(1)).one_or_none()

@@ -9,6 +9,7 @@ from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.states import Origin, PromotionAction
 from tidewheel.contracts.verdicts import Verdict
+from tidewheel.ledger import switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.outbox import post
 from tidewheel.ledger.records import NewVersion, Promotion, Version
@@ -63,12 +64,13 @@ class Versions:
         Raises:
             NotFound: it was never published.
             BadInput: `force` without a reason.
-            Conflict: `verdict_not_passed`, or `synthetic_origin`.
+            Conflict: `verdict_not_passed`, `synthetic_origin`, or `kill_switch`: one stands.
         """
         if force and not reason.strip():
             raise BadInput("a forced promotion needs a reason: say why the gate's verdict does not count")
         with self._db.write() as connection:
             found = _known(connection, family, version)
+            switches.refuse_promotion(self._db, connection)
             passed = found.verdict is not None and found.verdict.passed
             if not passed and not force:
                 raise Conflict(
@@ -111,10 +113,12 @@ class Versions:
 
         Raises:
             NotFound: it was never published.
-            Conflict: `synthetic_origin`.
+            Conflict: `synthetic_origin`, or `kill_switch`: one stands, and this is no step back.
         """
         with self._db.write() as connection:
             found = _known(connection, family, version)
+            if version not in _champions_below(_history(connection, family)):
+                switches.refuse_promotion(self._db, connection)
             return promote(self._db, connection, found, PromotionAction.ADOPT, actor, "current was repointed by hand")
 
 

@@ -1,6 +1,6 @@
 """The ledger's champion as a symlink: `current` follows the promotions."""
 
-from tidewheel.contracts.errors import BadBundle, NotFound, TidewheelError
+from tidewheel.contracts.errors import BadBundle, Conflict, NotFound, TidewheelError
 from tidewheel.contracts.times import iso
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
@@ -48,14 +48,24 @@ class Projection:
             promotion = self._ledger.versions.last_promotion(family)
             if promotion is None or self._settled(family, promotion):
                 return promotion.version if promotion else None
-            chosen = self._chosen_by_hand(family, promotion)
-            if chosen is not None:
-                _log.warning("current_adopted", family=family, version=chosen, before=promotion.version)
-                promotion = self._ledger.versions.adopt(family, chosen, actor="filesystem")
-            else:
+            adopted = self._adopted(family, promotion)
+            if adopted is None:
                 _log.warning("current_put_back", family=family, version=promotion.version)
-            self._point(family, promotion)
-            return promotion.version
+            self._point(family, adopted or promotion)
+            return (adopted or promotion).version
+
+    def _adopted(self, family: str, promotion: Promotion) -> Promotion | None:
+        """The move that a person made by hand, where the ledger takes it for one."""
+        chosen = self._chosen_by_hand(family, promotion)
+        if chosen is None:
+            return None
+        try:
+            adopted = self._ledger.versions.adopt(family, chosen, actor="filesystem")
+        except Conflict as refused:  # a kill switch stands, or synthetic candles would serve
+            _log.error("hand_set_current_refused", family=family, detail=refused.detail)
+            return None
+        _log.warning("current_adopted", family=family, version=chosen, before=promotion.version)
+        return adopted
 
     def _point(self, family: str, promotion: Promotion) -> None:
         version = self._ledger.versions.get(family, promotion.version)

@@ -11,13 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
-from tests.libs.ledger.rows import published, seal
+from tests.libs.ledger.deciding import BTC, RULES, asked, decided, menu, report, standing
+from tests.libs.ledger.rows import PASSED, new_version, published, seal
 from tests.libs.ledger.test_runs import TTL, started
 from tidewheel.contracts.errors import Conflict
+from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import ClaimState, RunState
+from tidewheel.ledger.decision_tables import decisions, guardrails
 from tidewheel.ledger.leases import guard
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.suspects import SUSPECT
+from tidewheel.ledger.switches import trip
 from tidewheel.ledger.tables import claims, leases, runs
 
 _A_MOMENT = 0.3  #: seconds in which the other would be done, were it not waiting
@@ -129,3 +133,63 @@ def test_moves_of_a_champion_wait_for_each_other(ledger: Ledger, move: str) -> N
     with waiting(ledger, moves[move], answers) as connection:
         ledger._db.lock(connection, "family:hmm")
     assert [(each.version, each.previous) for each in answers] == [(first, second)]
+
+
+@pytest.mark.parametrize("move", ["promote", "publish", "adopt"])
+def test_a_promotion_waits_for_a_switch_that_is_being_tripped(ledger: Ledger, move: str) -> None:
+    """No champion moves once a trip has returned: who promotes meanwhile waits for it, and heeds it."""
+    first, second = published(ledger, 1), published(ledger, 2)
+    ledger.versions.rollback("hmm", "me", "x")
+    lease = started(ledger)
+    moves = {
+        "promote": lambda: ledger.versions.promote("hmm", second, "me", "x"),
+        "publish": lambda: lease.publish(new_version(3), PASSED).state,
+        "adopt": lambda: ledger.versions.adopt("hmm", second),
+    }
+    answers: list[Any] = []
+    with waiting(ledger, moves[move], answers) as connection:
+        trip(ledger._db, connection, None, "risk", "x", "hand")
+    champion = ledger.versions.champion("hmm")
+    assert champion is not None and champion.version == first
+    assert [each if move == "publish" else each.code for each in answers] == [
+        RunState.REFUSED if move == "publish" else "kill_switch"
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("scope", [BTC, None])
+def test_a_decision_waits_for_a_switch_that_is_being_tripped(ledger: Ledger, scope: PairKey | None) -> None:
+    """Once a trip has returned every decision that is committed later knows of it."""
+    menu(ledger)
+    answers: list[Any] = []
+    with waiting(ledger, lambda: standing(ledger).frozen, answers) as connection:
+        ledger.switches._lock(connection, scope)
+        trip(ledger._db, connection, scope, "risk", "x", "hand")
+    assert answers == ledger.switches.tripped()
+
+
+def test_whoever_changes_a_pair_waits_for_the_one_who_does(ledger: Ledger) -> None:
+    """Everything that is counted or added up is so under the lock of the pair's row."""
+    menu(ledger)
+    made, due = decided(ledger, asked(), asked(choose="slow"))
+    ledger.switches.trip(BTC, "risk", "x", "hand")
+    with ledger._db.write() as connection:
+        connection.execute(update(decisions).where(decisions.c.id == due.id).values(expires_at=0))
+    asks: list[Callable[[], Any]] = [
+        lambda: ledger.presets.register(BTC, "best", {"lookback": 1}, "desk"),
+        lambda: ledger.presets.retire(BTC, "slow", "desk", "x"),
+        lambda: ledger.decisions.decide([asked()]),
+        lambda: ledger.outcomes.learn([report(made)]),
+        lambda: ledger.outcomes.settle_due(1, lambda _: RULES),
+        lambda: ledger.posteriors.rollback(BTC, 0, "desk", "x"),
+        lambda: ledger.switches.clear(BTC, "admin", "x"),
+        lambda: ledger.switches.trip(None, "risk", "x", "hand"),
+    ]
+    threads = [threading.Thread(target=ask) for ask in asks]
+    with ledger._db.write() as connection:
+        connection.execute(update(guardrails).values(realised=guardrails.c.realised))
+        for thread in threads:
+            thread.start()
+        threads[-1].join(_A_MOMENT)
+        assert [thread.is_alive() for thread in threads] == [True] * len(asks)
+    for thread in threads:
+        thread.join()

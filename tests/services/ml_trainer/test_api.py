@@ -126,6 +126,10 @@ def test_a_refused_version_is_promoted_by_force_only(
     assert store.current("hmm") == refused
     assert client.post("/model/rollback").json()["version"] == first
     assert store.current("hmm") == first
+    ledger.switches.trip(None, "risk", "the venue misprices", "hand")
+    frozen = client.post(f"/model/promote/{first}", params={"force": True, "reason": "hurry"})
+    assert (frozen.status_code, frozen.json()["code"]) == (409, "kill_switch")
+    ledger.switches.clear(None, "admin", "mended")
     assert client.post(f"/model/promote/{first}").json()["version"] == first
 
     client.post(f"/model/promote/{refused}", params={"force": True, "reason": "again"})

@@ -128,6 +128,27 @@ def test_any_other_link_is_put_back(
     assert len(ledger.versions.promotions("hmm")) == 2
 
 
+def test_a_kill_switch_freezes_the_link_but_for_a_step_back(
+    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish
+) -> None:
+    """While one stands a hand moves `current` to an earlier champion, and forward again no more."""
+    older, newer = publish(), publish()
+    projection.reconcile("hmm")
+    ledger.switches.trip(None, "risk", "the venue misprices", "hand")
+    repoint(store, older)
+    projection.reconcile("hmm")
+    assert store.current("hmm") == champion(ledger) == older
+    repoint(store, newer)
+
+    projection.reconcile("hmm")
+
+    assert store.current("hmm") == champion(ledger) == older
+    ledger.switches.clear(None, "admin", "the venue was mended")
+    repoint(store, newer)
+    projection.reconcile("hmm")
+    assert store.current("hmm") == champion(ledger) == newer
+
+
 def test_a_removed_link_comes_back(ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish) -> None:
     """Also when nothing of it is left."""
     version = publish()
