@@ -230,7 +230,9 @@ def _run(run: Run) -> dict[str, Any]:
     verdict, reason = run.verdict, run.reason
     if verdict is not None and verdict.steps:
         deciding = verdict.refusal or verdict.steps[-1]
-        reason = f"{deciding.step}: {deciding.reason}"
+        # A passed run's reason is what it did without; a refused one's begins with the verdict's own.
+        remark = run.reason if verdict.refusal is None else None
+        reason = "; ".join(filter(None, [remark, f"{deciding.step}: {deciding.reason}"]))
     return {
         "run": run.id,
         "state": run.state.value,
