@@ -33,6 +33,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _absolute(path: Path) -> Path:
+    if odd := sorted({*str(path)} & {*"?%"}):
+        # In the ledger's address they mean something else, and it would lie in another file than it seems.
+        raise ValueError(f"a path with {' and '.join(odd)} is no place for a ledger; choose another")
     return path.expanduser().absolute()
 
 

@@ -129,3 +129,14 @@ def test_table_has_every_variable_and_its_readers() -> None:
     assert "| `LEDGER_DB` or `DB_URL` |" in table
     assert "| `BATCH_LIMIT` | `1000` | Bars a request. | desk |" in table
     assert "| `BIND` | `127.0.0.1` | Address on which users reach the fleet. | all |" in table
+
+
+@pytest.mark.parametrize("variable", ["TIDEWHEEL_HOME", "DATA_DIR", "LEDGER_DB"])
+@pytest.mark.parametrize("sign", ["?", "%"])
+def test_a_path_that_an_address_would_change_is_refused(
+    variable: str, sign: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A home called `what?` or `50%41` had its ledger in another file, unsaid."""
+    monkeypatch.setenv(variable, str(tmp_path / f"odd{sign}41"))
+    with pytest.raises(BadSetting, match=f"{variable}=.*a path with [{sign}] is no place for a ledger"):
+        load(Settings)
