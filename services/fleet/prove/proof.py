@@ -31,6 +31,28 @@ class Tally:
         self.first = self.first or how
 
 
+@dataclass
+class Found:
+    """A tally of comparisons, with the worst of each figure by its name."""
+
+    tally: Tally
+    figures: dict[str, float] = field(default_factory=dict)
+
+    def least(self, name: str, value: float) -> None:
+        """Keep the smallest."""
+        self.figures[name] = min(value, self.figures.get(name, value))
+
+    def most(self, name: str, value: float) -> None:
+        """Keep the largest."""
+        self.figures[name] = max(value, self.figures.get(name, value))
+
+    def hold(self, kept: bool, otherwise: str) -> None:
+        """Count a comparison."""
+        self.tally.trials += 1
+        if not kept:
+            self.tally.broken(otherwise)
+
+
 class Tell(Protocol):
     """Hears how far a proof is."""
 

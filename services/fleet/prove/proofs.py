@@ -1,6 +1,7 @@
 """The list of proofs. A proof's own imports wait until it runs."""
 
 from services.fleet.prove import (
+    bandits,
     bits,
     broker,
     calls,
@@ -124,5 +125,12 @@ PROOFS = (
         trials=secrets.WHOLE,
         quick=3,
         run=secrets.prove,
+    ),
+    Proof(
+        name="bandits",
+        promise="a bandit learns what pays, exactly, whoever lies, and says what its log can tell",
+        trials=bandits.WHOLE,
+        quick=2_000,
+        run=bandits.prove,
     ),
 )

@@ -7,14 +7,13 @@ neither do the ways to ask the predictor. Strict: statistics count each bar once
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
 
 from services.fleet.prove.apparatus.markets import Market, market
 from services.fleet.prove.apparatus.served_regimes import answers
-from services.fleet.prove.proof import Budget, Tally, Tell
+from services.fleet.prove.proof import Budget, Found, Tally, Tell
 from tidewheel.features.frames import CandleFrame, Floats, Ints
 from tidewheel.features.returns import WINDOW, regime_features
 from tidewheel.models.identity import STATES
@@ -25,28 +24,6 @@ SEEDS, AGREEMENT = 20, 0.99
 RETRAINS = 20
 EXACT = 1e-12  #: probability by which filtered and smoothed may differ at the last bar
 NEAR = 1e-3  #: nats a bar by which a strict chain and a full refit may differ
-
-
-@dataclass
-class Found:
-    """The worst of each figure over all markets, and what broke."""
-
-    tally: Tally
-    figures: dict[str, float] = field(default_factory=dict)
-
-    def least(self, name: str, value: float) -> None:
-        """Keep the smallest."""
-        self.figures[name] = min(value, self.figures.get(name, value))
-
-    def most(self, name: str, value: float) -> None:
-        """Keep the largest."""
-        self.figures[name] = max(value, self.figures.get(name, value))
-
-    def hold(self, kept: bool, otherwise: str) -> None:
-        """Count a comparison."""
-        self.tally.trials += 1
-        if not kept:
-            self.tally.broken(otherwise)
 
 
 def prove(budget: Budget, tell: Tell) -> Tally:

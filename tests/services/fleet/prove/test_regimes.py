@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from services.fleet.prove import regimes
-from services.fleet.prove.proof import Budget, Tally, Tell
-from services.fleet.prove.regimes import Found
+from services.fleet.prove.proof import Budget, Found, Tally, Tell
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.returns import regime_features
 from tidewheel.models import baum_welch, regime
