@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Row, and_, func, or_, select
 from tidewheel.contracts.errors import BadCandles, NotFound
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.ledger.archive import Archive
+from tidewheel.ledger.decision_checks import wrong_numbers, wrong_outcomes, wrong_posteriors
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.files import select_files
 from tidewheel.ledger.records import Finding
@@ -18,19 +19,24 @@ _SHOWN = 5  #: wrong things that a finding names; the count has all of them
 
 
 def fsck(db: Database, archive: Archive | None) -> list[Finding]:
-    """Every check, in a fixed order, each on its own; without an archive those that need no file.
+    """Every check, in a fixed order, each on its own; without an archive the quick ones, which need no file.
 
     Raises:
         Unavailable: the database cannot be read.
     """
-    with db.read() as connection:
+    with db.read(snapshot=True) as connection:
         sealed = connection.execute(select_files().order_by(files.c.stream_id, files.c.start_time)).all()
         consumed = _consumed(connection)
         findings = [
             _watermarks(connection, sealed),
             _claims(connection),
             _promotions(connection),
+            _checked("decisions", wrong_numbers(connection), "decisions are numbered without holes"),
+            _checked("outcomes", wrong_outcomes(connection), "outcomes stand for one decision each"),
         ]
+        if archive:
+            pairs = wrong_posteriors(connection)
+            findings.append(_checked("posteriors", pairs, "pairs have the posteriors that their logs add up to"))
     first = [file for file in sealed if file.revision == 0]
     return [
         *([_blobs(archive, sealed)] if archive else []),
@@ -145,6 +151,11 @@ def _orphans(archive: Archive, sealed: Sequence[Row[Any]]) -> Finding:
         "takes them over, and they may be removed while nobody ingests",
         count=len(orphans),
     )
+
+
+def _checked(check: str, found: tuple[list[str], int], well: str) -> Finding:
+    wrong, looked_at = found
+    return _finding(check, wrong, f"{looked_at} {well}", looked_at)
 
 
 def _finding(check: str, wrong: list[str], well: str, looked_at: int) -> Finding:

@@ -76,7 +76,7 @@ class Ledger:
             return self._db.now(connection)
 
     def fsck(self, *, files: bool = True) -> list[Finding]:
-        """Compare the ledger with itself and, where `files`, with the disk; that reads every sealed file."""
+        """Compare the ledger with itself; where `files`, also with the disk and its logs, which reads all of them."""
         return fsck(self._db, self._archive if files else None)
 
     def half_written(self) -> list[Path]:
