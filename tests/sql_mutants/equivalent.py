@@ -17,6 +17,8 @@ class Same(NamedTuple):
 _MILLISECOND = "one millisecond more or less: whoever changes the row first decides, and the fence tells the other"
 _UNIQUE_FENCE = "a fence is drawn once among all leases, so it names the row alone"
 _LONGER_WAY = "a suspect found where none is leads the longer way, by choose(), to the same files"
+_READ_MORE = "an interval that is too wide: of what is read the newest bars are told"
+_CUT = "what is read beyond the interval is cut off"
 
 EQUIVALENT = (
     Same("leases.acquire", "leases.until <= ?: lt", "", _MILLISECOND),
@@ -35,7 +37,15 @@ EQUIVALENT = (
     Same("claims.claim", "without ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("leases.acquire", "ON CONFLICT without WHERE", ".one()", "what is taken here was ended by this transaction"),
     Same("backfills.stale", "leases.until > ?: ge", "", _MILLISECOND),
-    Same("bars.last", "max(candles.open_time): the other end", "", "more bars are read, of which the newest are told"),
+    Same("bars.last", "candles.open_time >= ?", "", _READ_MORE),
+    Same("bars.last", "without", "", _READ_MORE),
+    Same("bars.last", "max(candles.open_time): the other end", "", _READ_MORE),
+    Same("bars.read", "files.end_time > ?: ge", "", _CUT),
+    Same("bars.read", "files.start_time < ?: le", "", _CUT),
+    Same("bars.read", "without WHERE files.end_time", "", _CUT),
+    Same("bars.read", "without WHERE files.start_time", "", _CUT),
+    Same("bars.read", "ORDER BY", "", "in this order they need not be sorted again, as they otherwise are"),
+    Same("bars.read", "without ORDER BY", "", "in this order they need not be sorted again, as they otherwise are"),
     Same("leases._next_fence", "without WHERE counters.name", "", "the table has this one row"),
     Same("claims._list_new_files", "without WHERE NOT", "", "ON CONFLICT leaves known files alone; this saves the try"),
     Same("claims.claim", "ORDER BY", "first() is None", "whether there is one does not depend on the order"),

@@ -63,6 +63,7 @@ class Hunt:
     slips: Sequence[str] = ()  #: only those whose name begins so; all where empty
     equivalent: Callable[[Mutant], bool] = lambda _: False  #: whether it is known that nobody could notice
     outcomes: dict[Mutant, Outcome] = field(default_factory=dict)
+    names: dict[str, tuple[str, ...]] = field(default_factory=dict)  #: of the slips in a statement, by its text
     sharp: dict[str, set[pytest.Item]] = field(default_factory=dict)  #: tests that found a slip in the same place
     tests: dict[Mutant, dict[pytest.Item, float]] = field(default_factory=dict)  #: that execute it; their seconds
 
@@ -100,11 +101,13 @@ class Hunt:
             failure = _failure(session, item)
         assert failure is None, f"{item.nodeid} fails without any slip; mend that first: {failure}"
         took = time.monotonic() - started
-        for (place, line, _), (statement, locks) in executed.items():
+        for (place, line, sql), (statement, locks) in executed.items():
+            if sql not in self.names:
+                self.names[sql] = tuple(slips(statement)[1])
             for mutant in _of_rules(statement, locks):
                 self.tests.setdefault(mutant, {})[item] = took
             code = linecache.getline(str(_LEDGER / f"{place.partition('.')[0]}.py"), line).strip()
-            for slip in slips(statement)[1]:
+            for slip in self.names[sql]:
                 if locks or not slip.startswith(LOCKING):
                     self.tests.setdefault(Mutant(place, line, slip, code), {})[item] = took
 

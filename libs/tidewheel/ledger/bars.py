@@ -144,7 +144,7 @@ class Bars:
             row = stream_row(connection, key)
             if as_of is not None and as_of > (now := self._db.now(connection)):
                 raise BadInput(f"as_of {iso(as_of)} has not come yet: by the ledger's clock it is {iso(now)}")
-            query = select(files).where(files.c.stream_id == row.id).order_by(files.c.start_time, files.c.revision)
+            query = select(files).where(files.c.stream_id == row.id).order_by(files.c.start_time)
             if start is not None:
                 query = query.where(files.c.end_time > start)
             if end is not None:
@@ -186,7 +186,7 @@ class Bars:
         """The stream's holes below the watermark, oldest first, also those that have been filled."""
         with self._db.read() as connection:
             row = stream_row(connection, key)
-            query = select(gaps).where(gaps.c.stream_id == row.id).order_by(gaps.c.start_time, gaps.c.id)
+            query = select(gaps).where(gaps.c.stream_id == row.id).order_by(gaps.c.start_time)
             found = connection.execute(query).all()
         return [
             Gap(

@@ -45,6 +45,8 @@ def test_each_stream_by_itself(ledger: Ledger, eth: Lease, lease: Lease) -> None
         for number, state in enumerate(3 * [GapState.HEALED] + 2 * [GapState.CONFIRMED_EMPTY], start=100):
             connection.execute(insert(gaps).values(row | {"id": number, "state": state}))
 
+    assert [file.key for file in ledger.bars.files(KEY)] == [KEY, KEY]
+    assert ledger.bars.files(ETH) == []
     first, second = ledger.streams.all()
     assert [ledger.streams.get(KEY), ledger.streams.get(ETH)] == [first, second]
     assert [ledger.streams.register(key, Origin.SYNTHETIC) for key in (KEY, ETH)] == [first, second]
