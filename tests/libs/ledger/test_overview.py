@@ -8,7 +8,7 @@ from sqlalchemy import insert, select, update
 
 from tests.libs.ledger.rows import seal
 from tests.libs.ledger.test_archive import candles
-from tests.libs.ledger.test_bars import KEY, M, repriced
+from tests.libs.ledger.test_bars import KEY, M, repriced, same
 from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import GapState, Origin, Scope
@@ -47,6 +47,8 @@ def test_each_stream_by_itself(ledger: Ledger, eth: Lease, lease: Lease) -> None
 
     assert [file.key for file in ledger.bars.files(KEY)] == [KEY, KEY]
     assert ledger.bars.files(ETH) == []
+    assert same(ledger.bars.read(ETH), frame.take(slice(20, 25)))
+    assert ledger.bars.read(KEY).open_time.tolist() == frame.take(np.r_[0:10, 13:40]).open_time.tolist()
     first, second = ledger.streams.all()
     assert [ledger.streams.get(KEY), ledger.streams.get(ETH)] == [first, second]
     assert [ledger.streams.register(key, Origin.SYNTHETIC) for key in (KEY, ETH)] == [first, second]
