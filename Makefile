@@ -56,7 +56,11 @@ mutants: $(VENV)/.stamp  ## Plant slips in auth, names, gates and SQL, and count
 	@$(BIN)/python tests/mutants.py
 	@$(BIN)/python -m tests.sql_mutants $(ARGS)
 
-bench: $(VENV)/.stamp  ## Print our speed beside the peers'
+$(VENV)/.bench: $(VENV)/.stamp
+	$(BIN)/pip install -q -e ".[bench]"
+	touch $@
+
+bench: $(VENV)/.bench  ## Print our speed beside the peers'
 	@mkdir -p benchmarks/results && $(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json
 
 ## Containers
