@@ -50,6 +50,9 @@ EQUIVALENT = (
     Same("claims._list_new_files", "without WHERE NOT", "", "ON CONFLICT leaves known files alone; this saves the try"),
     Same("claims.claim", "ORDER BY", "first() is None", "whether there is one does not depend on the order"),
     Same("claims.claim", "without ORDER BY", "first() is None", "whether there is one does not depend on the order"),
+    Same(
+        "claims.claim", "files.id = claims.file_id: ne", "first() is None", "a suspect without company is taken anyway"
+    ),
     Same("claims.claim", "without FOR UPDATE", "first() is None", "what is then taken is locked by its own statement"),
     Same("claims.claim", "without LIMIT", "first() is None", "whether there is one does not depend on how many"),
     Same("claims.claim", "without WHERE", "first() is None", _LONGER_WAY),

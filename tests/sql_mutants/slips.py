@@ -36,6 +36,9 @@ _FLIPPED: dict[Any, tuple[Any, ...]] = {
 _CLOCK = re.compile(r"CAST\(floor\(EXTRACT\(epoch FROM clock_timestamp\(\)\) \* \S+\) AS BIGINT\)")
 _VALUE = re.compile(r"%\(\w+\)s(::\w+)?|(?<!:):\w+|__\[POSTCOMPILE_\w+\]")
 
+#: Named without what it has inside: that has slips of its own, and differs by optional conditions.
+_NESTED = re.compile(r"\((WITH|SELECT) .*\)")
+
 
 def text(element: Any) -> str:
     """SQL as a reader knows it, the same for both dialects: values and the clock are question marks."""
@@ -48,6 +51,7 @@ def slips(statement: ClauseElement) -> tuple[Any, dict[str, Slip]]:
     found: dict[str, Slip] = {}
     for node in iterate(whole):
         for name, slip in _of(node):
+            name = _NESTED.sub("(SELECT ...)", name)
             again = sum(each.partition(" #")[0] == name for each in found)
             found[f"{name} #{again + 1}" if again else name] = slip
     return whole, found

@@ -1,14 +1,18 @@
 """Which files a run takes when some have failed together."""
 
 import random
+from typing import Any
 
 import pytest
+from sqlalchemy import insert, select, update
 
-from tests.libs.ledger.rows import PASSED, new_version, seal
+from tests.libs.ledger.rows import HOUR, PASSED, new_version, seal
 from tests.libs.ledger.test_runs import started
 from tidewheel.contracts.states import ClaimState, RunState
-from tidewheel.ledger.claims import LAST_ATTEMPT, MAX_ATTEMPTS
+from tidewheel.ledger.claims import LAST_ATTEMPT, MAX_ATTEMPTS, acquit
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.suspects import SUSPECT
+from tidewheel.ledger.tables import claims, files
 
 
 def consume(ledger: Ledger, guilty: set[int], number: int) -> list[int]:
@@ -38,6 +42,54 @@ def test_poison_falls_on_the_guilty_alone(ledger: Ledger, culprits: int) -> None
     record = {each.file_id: each for each in ledger.claims.consumption("hmm")}
     assert {file for file, each in record.items() if each.state is ClaimState.POISON} == guilty
     assert all(record[file].state is ClaimState.PROCESSED for file in set(files) - guilty)
+
+
+@pytest.mark.parametrize("attempts", [0, SUSPECT + 1])
+def test_what_is_asked_for_is_taken_and_suspects_of_it_in_halves(ledger: Ledger, attempts: int) -> None:
+    """In strict mode and of one timeframe too, the oldest of files that were listed before; none that was quarantined
+    meanwhile, and none for another consumer."""
+    asked: list[tuple[dict[str, Any], int]] = [
+        ({}, 6),
+        ({"strict": True}, 4),
+        ({"timeframe": "1m"}, 4),
+        ({"strict": True, "timeframe": "1m"}, 2),
+    ]
+    for stream in ("binance:BTC/USDT:1m", "binance:BTC/USDT:5m"):
+        seal(ledger, range(1, -1, -1), stream=stream)
+    seal(ledger, range(1, -1, -1), revision=1)
+    (damaged,) = seal(ledger, range(2, 3))
+    other = started(ledger, consumer="other")
+    other.claim_files()
+    for how, count in asked:
+        lease = started(ledger)
+        lease.claim_files()
+        lease.finish(RunState.SKIPPED, "no_new_data")
+        with ledger._db.write() as connection:
+            connection.execute(update(claims).values(attempts=attempts, changed_at=1))
+            connection.execute(update(files).where(files.c.id == damaged).values(quarantined="its digest differs"))
+        lease = started(ledger)
+        taken = lease.claim_files(**how)
+        assert len(taken) == (count // 2 if attempts else count)
+        assert {file.start for file in taken} == ({0} if attempts else {0, HOUR})
+        with ledger._db.read() as connection:
+            held = claims.c.run_id == lease.run.id
+            assert min(connection.execute(select(claims.c.changed_at).where(held)).scalars()) > 1
+        lease.finish(RunState.SKIPPED, "no_new_data")
+        assert {each.run_id for each in ledger.claims.consumption("other")} == {other.run.id}
+
+
+def test_a_fit_acquits_the_files_of_its_run(ledger: Ledger) -> None:
+    """Those that it holds now: another consumer's, and the poison that it left earlier, keep their record."""
+    files = seal(ledger, range(2))
+    mine, other = (ledger.runs.start_or_join(name, "hmm", "test")[0].id for name in ("hmm", "other"))
+    held, poison = ClaimState.PROCESSING, ClaimState.POISON
+    rows = [("hmm", files[0], held, mine), ("hmm", files[1], poison, mine), ("other", files[0], held, other)]
+    with ledger._db.write() as connection:
+        for row in rows:
+            values = dict(zip(("consumer", "file_id", "state", "run_id"), row, strict=True))
+            connection.execute(insert(claims).values(values | {"attempts": 5, "changed_at": 0}))
+        acquit(connection, mine)
+    assert [each.attempts for name in ("hmm", "other") for each in ledger.claims.consumption(name)] == [1, 5, 5]
 
 
 def test_others_go_on_while_the_guilty_is_sought(ledger: Ledger) -> None:
