@@ -8,7 +8,9 @@ and is right when either the propensities or the model are. A log cannot tell of
 the answer is a reason, and no number.
 
 Intervals are Student's, with as many degrees of freedom as the weights leave effective rows; they take rows for
-exchangeable, so rewards that drift or hang together make them too narrow.
+exchangeable, so rewards that drift or hang together make them too narrow. So does a log of a bandit that was learning
+while it served, for it turns from a preset after bad luck: over 60 logs of 300 decisions 95 % intervals covered the
+truth in 80 % (IPS, SNIPS) and 94 % (DR) of cases. Read DR first.
 
 References: Dudik, Langford & Li (2011), Doubly robust policy evaluation and learning; Swaminathan & Joachims (2015),
 The self-normalized estimator for counterfactual learning; Kong (1992), A note on importance sampling (effective rows).
