@@ -6,6 +6,7 @@ from pydantic import AliasChoices, Field
 
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import PORTS, Role
+from tidewheel.kit.kill_metrics import KillMetrics
 from tidewheel.kit.settings import HttpAddress, Settings
 
 
@@ -66,6 +67,8 @@ class TrainerSettings(Settings):
         validation_alias="TIDEWHEEL_UPSTREAM_PREDICTOR",
         description="Where the edge reaches the predictor, and ml-trainer, which forwards `POST /predict`.",
     )
+
+    kill_metrics: KillMetrics = ()
 
     @property
     def lease_ms(self) -> int:

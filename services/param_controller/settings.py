@@ -7,6 +7,7 @@ from pydantic import Field
 
 import services
 from tidewheel.contracts.roles import Role
+from tidewheel.kit.kill_metrics import KillMetrics
 from tidewheel.kit.settings import AbsolutePath, Settings
 
 #: Beside the packages, in a checkout and in the wheel alike.
@@ -23,3 +24,4 @@ class ParamSettings(Settings):
         validation_alias="TIDEWHEEL_SCHEMAS_DIR",
         description="Folder of the strategy schemas, a YAML file each. Default: the three that come with Tidewheel.",
     )
+    kill_metrics: KillMetrics = ()

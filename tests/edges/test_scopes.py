@@ -78,7 +78,7 @@ def test_every_route_stands_on_the_page_with_its_scope(apps: dict[Role, FastAPI]
     known = listed()
     pages = own_routes(load(settings_type(Role.EDGE)), {}, lambda: pytest.fail("not asked"))
 
-    assert len(known) == 19
+    assert len(known) == 30
     assert [fault for role, app in apps.items() for fault in faults(role, app, known)] == []
     assert faults(Role.EDGE, Starlette(routes=pages), known) == []
 
@@ -107,7 +107,8 @@ def ways(standing: Standing) -> Iterator[tuple[str, str, Scope]]:
     """Every listed route as (method, address, scope), on the role's own port and, where it leads there, the edge's."""
     for (role, method, path), scope in listed().items():
         filled = path.replace("{run_id}", "1").replace("{version}", standing.version)
-        filled = filled.replace("{strategy}", "momentum_breakout")
+        filled = filled.replace("{strategy}", "momentum_breakout").replace("{instrument:path}", "BTC/USDT")
+        filled = filled.replace("{preset_id}", "balanced")
         filled += "?stream=binance:BTC/USDT:1m" if path == "/candles" else ""
         yield method, standing.address[role] + filled, scope
         if role_for(path) is role:
@@ -131,7 +132,7 @@ def test_every_route_wants_its_key(standing: Standing) -> None:
                 if got not in expected.get(offered, {403}):
                     wrong.append(f"{method} {url} with {offered}: {got}")
     assert wrong == []
-    assert tried == 36 * 10
+    assert tried == 58 * 10
 
 
 def test_force_wants_admin(standing: Standing) -> None:

@@ -55,7 +55,17 @@ class TrainRun(Message):
     run_id: int
 
 
-MESSAGES: tuple[type[Message], ...] = (IngestSeal, IngestBackfill, TrainRun)
+class LearnSettle(Message):
+    """Hint that decisions of a pair wait for an outcome that did not come in time; the worker asks the ledger."""
+
+    task = "tidewheel.learn.settle"
+    queue = Queue.LEARN
+
+    strategy: str
+    instrument: str
+
+
+MESSAGES: tuple[type[Message], ...] = (IngestSeal, IngestBackfill, TrainRun, LearnSettle)
 
 
 def message_type(task: str) -> type[Message]:

@@ -18,6 +18,9 @@ CLAIMED_FILES = Gauge(
     "tidewheel_claimed_files", "Files that a run of the consumer holds now; 0 once it ends or is killed.", ["consumer"]
 )
 POISON_FILES = Gauge("tidewheel_poison_files", "Files parked after five failed runs of the consumer.", ["consumer"])
+DECISIONS = Counter("tidewheel_decisions_total", "Parameter decisions made.", ["strategy", "reason"])
+OUTCOMES = Counter("tidewheel_outcomes_total", "Outcomes reported, by what became of them.", ["strategy", "kind"])
+KILL_SWITCHES = Gauge("tidewheel_kill_switches", "Kill switches that stand.")
 
 
 def exposition() -> tuple[bytes, str]:

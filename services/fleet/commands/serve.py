@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from services.fleet.roles.serve import WORKER_QUEUES
+from services.fleet.roles.worker import QUEUES
 from tidewheel.contracts.messages import Queue
 from tidewheel.contracts.roles import PORTS, Role
 
@@ -46,7 +46,7 @@ def flower(port: int | None) -> None:
 @serve.command(Role.WORKER.value)
 @click.option(
     "--queues",
-    default=",".join(WORKER_QUEUES),
+    default=",".join(QUEUES),
     show_default=True,
     help="Queues to consume, separated by commas.",
 )

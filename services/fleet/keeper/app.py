@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.fleet.keeper.crons import CronRow
 from services.fleet.keeper.leader import Duty, Keeper
-from services.fleet.keeper.relay import OutboxRelay, StaleBackfills, StaleRuns
+from services.fleet.keeper.relay import DueDecisions, OutboxRelay, StaleBackfills, StaleRuns
 from services.fleet.keeper.retention import Retention
 from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.service.projection import Projection
@@ -28,6 +28,7 @@ def build(settings: KeeperSettings) -> Service:
         Duty(name="relay_outbox", every=0.25, act=OutboxRelay(ledger, sender, bus, projection.follow_or_log)),
         Duty(name="hint_stale_runs", every=1.0, act=StaleRuns(ledger, sender, settings.hint_seconds)),
         Duty(name="hint_stale_backfills", every=5.0, act=StaleBackfills(ledger, sender, settings.hint_seconds)),
+        Duty(name="hint_due_decisions", every=2.0, act=DueDecisions(ledger, sender, settings.hint_seconds)),
         Duty(name="ingest_cron", every=1.0, act=ingest_row(sender, settings)),
         Duty(name="retrain_cron", every=1.0, act=retrain_row(ledger, settings)),
         Duty(name="project_current", every=2.0, act=projections(ledger, projection)),

@@ -2,16 +2,19 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Hashable, Iterator
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from tidewheel.contracts.messages import Channels, IngestBackfill, Message, TrainRun, message_type
+from tidewheel.contracts.keys import PairKey
+from tidewheel.contracts.messages import Channels, IngestBackfill, LearnSettle, Message, TrainRun, message_type
 from tidewheel.contracts.states import RunState
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Event
+
+Key = TypeVar("Key", bound=Hashable)
 
 BUS_PREFIX = "bus:"
 _FLIPS = Channels.models("")
@@ -74,13 +77,13 @@ class OutboxRelay:
         self._sender.send(message)
 
 
-class _Patience:
-    """When the hint of each id was last sent, so that a queue behind long work does not fill with them."""
+class _Patience(Generic[Key]):
+    """When the hint of each key was last sent, so that a queue behind long work does not fill with them."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._sent = seconds, dict[int, float]()
+        self._seconds, self._sent = seconds, dict[Key, float]()
 
-    def due(self, waiting: Sequence[int]) -> Iterator[int]:
+    def due(self, waiting: Collection[Key]) -> Iterator[Key]:
         """Those whose turn it is; each counts as sent when the caller asks for the next, so a failed one does not."""
         self._sent = {each: at for each, at in self._sent.items() if each in waiting}
         for each in waiting:
@@ -97,7 +100,7 @@ class StaleRuns:
 
     def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
         self._ledger, self._sender, self._patience_ms = ledger, sender, patience_seconds * 1_000
-        self._patience = _Patience(patience_seconds)
+        self._patience = _Patience[int](patience_seconds)
 
     def __call__(self) -> None:
         """Hint at every stale run whose turn it is.
@@ -123,7 +126,7 @@ class StaleBackfills:
 
     def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
         self._ledger, self._sender, self._patience_ms = ledger, sender, patience_seconds * 1_000
-        self._patience = _Patience(patience_seconds)
+        self._patience = _Patience[int](patience_seconds)
 
     def __call__(self) -> None:
         """Hint at every one whose turn it is.
@@ -136,3 +139,20 @@ class StaleBackfills:
         for backfill in self._patience.due(stale):
             _log.warning("backfill_hinted_again", backfill_id=backfill)
             self._sender.send(IngestBackfill(backfill_id=backfill))
+
+
+class DueDecisions:
+    """Hints at pairs whose decisions have waited for an outcome in vain, so that they count as the schema's default."""
+
+    def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
+        self._ledger, self._sender = ledger, sender
+        self._patience = _Patience[PairKey](patience_seconds)
+
+    def __call__(self) -> None:
+        """Hint at every such pair whose turn it is.
+
+        Raises:
+            Unavailable: the broker or the ledger is away.
+        """
+        for pair in self._patience.due(self._ledger.outcomes.due()):
+            self._sender.send(LearnSettle(strategy=pair.strategy, instrument=pair.instrument))

@@ -36,7 +36,7 @@ class KeeperSettings(IngesterSettings):
         validation_alias="TIDEWHEEL_HINT_SECONDS",
         ge=0.5,
         le=600,
-        description="How long a run may wait unclaimed before its hint is sent again.",
+        description="How long work may wait unclaimed before its hint is sent again.",
     )
     keep_refused: int = Field(
         5, validation_alias="TIDEWHEEL_KEEP_REFUSED", ge=0, description="Refused versions of a family kept on disk."

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from services.fleet.roles import worker
 from services.fleet.roles.wiring import HTTP_ROLES, build, read_settings
 from tidewheel.contracts.messages import Queue
 from tidewheel.contracts.roles import PORTS, Role
 
-WORKER_QUEUES = (Queue.INGEST, Queue.PREDICT, Queue.LEARN, Queue.SNAPSHOTS)
+if TYPE_CHECKING:
+    from tidewheel.kit.service import Service
+
 _WORKER_THREADS = 2
 
 
@@ -52,7 +56,11 @@ def serve_worker(role: Role, queues: Sequence[Queue], ready_file: Path | None) -
 
     worker_ready.connect(tell, weak=False)
     concurrency = 1 if role is Role.TRAINER else _WORKER_THREADS
-    return run_worker(settings, lambda: build(role, settings), queues=queues, pool="threads", concurrency=concurrency)
+
+    def parts() -> "Service":
+        return worker.build(settings, queues) if role is Role.WORKER else build(role, settings)
+
+    return run_worker(settings, parts, queues=queues, pool="threads", concurrency=concurrency)
 
 
 def serve_keeper(ready_file: Path | None) -> None:

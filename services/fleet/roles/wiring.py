@@ -27,7 +27,7 @@ _BUILDERS = {
     Role.PARAM_CONTROLLER: "services.param_controller.app:build",
     Role.ML_TRAINER: "services.ml_trainer.app:build",
     Role.PREDICTOR: "services.predictor.app:build",
-    Role.WORKER: "services.ingester.app:build",
+    Role.WORKER: "services.fleet.roles.worker:build",
     Role.TRAINER: "services.ml_trainer.app:build_worker",
     Role.KEEPER: "services.fleet.keeper.app:build",
 }

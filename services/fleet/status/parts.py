@@ -107,6 +107,7 @@ def _ledger(settings: KeeperSettings, warnings: list[str]) -> dict[str, Any]:
         return {
             "now": moment(now),
             **_keeper(ledger, warnings),
+            **_switches(ledger, warnings),
             **_streams(ledger, now, warnings),
             **_training(ledger, settings.train_consumer, now, warnings),
             **_links(ledger, settings, warnings),
@@ -120,6 +121,15 @@ def _keeper(ledger: Ledger, warnings: list[str]) -> dict[str, Any]:
     if lease is None:
         warnings.append("no keeper leads, so nothing is scheduled or sent again: start `tidewheel up`, or that role")
     return {"keeper": lease.owner if lease else None}
+
+
+def _switches(ledger: Ledger, warnings: list[str]) -> dict[str, Any]:
+    """What is frozen until a person clears it."""
+    standing = ledger.switches.tripped()
+    for each in standing:
+        at = iso(each.tripped_at)[:16]
+        warnings.append(f"the kill switch of {each.scope} was tripped by {each.tripped_by} at {at}: {each.reason}")
+    return {"kill_switches": [{"scope": each.scope, "cause": each.cause} for each in standing]}
 
 
 def _streams(ledger: Ledger, now: UtcMillis, warnings: list[str]) -> dict[str, Any]:

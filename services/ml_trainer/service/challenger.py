@@ -7,10 +7,12 @@ from typing import Any
 from services.ml_trainer.service.gather import Window
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.states import Origin
+from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.returns import regime_signature
 from tidewheel.gates.gate import Candidate
 from tidewheel.gates.scores import mean_score, scores
 from tidewheel.gates.splits import Split
+from tidewheel.gates.steps import ChampionStep
 from tidewheel.ledger.records import NewVersion
 from tidewheel.models.gaussian import GaussianModel
 from tidewheel.models.regime import RegimeModel
@@ -19,6 +21,7 @@ from tidewheel.modelstore.code import code_digest
 from tidewheel.modelstore.store import Staged
 
 METRIC = "holdout_score"  #: mean predictive score on the hold-out, nats a bar
+CHAMPION_SCORE = "champion_score"  #: the same of the champion, on the challenger's hold-out, which is later
 _LEAST_REAL_FIRST = (Origin.SYNTHETIC, Origin.REPLAY, Origin.IMPORT, Origin.EXCHANGE)
 
 
@@ -116,3 +119,9 @@ class Challenger:
     def origin(self) -> Origin:
         """The least real origin among the streams: one synthetic stream makes a synthetic model."""
         return next(origin for origin in _LEAST_REAL_FIRST if origin in self.origins)
+
+
+def champion_score(verdict: Verdict) -> float | None:
+    """The opponent's mean score on the hold-out, nats a bar; None where the gate did not come so far."""
+    found = [step.numbers.get("opponent_score") for step in verdict.steps if step.step == ChampionStep.name]
+    return found[0] if found else None

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
-from services.ml_trainer.service.challenger import Challenger, Champion
+from services.ml_trainer.service.challenger import CHAMPION_SCORE, Challenger, Champion, champion_score
 from services.ml_trainer.service.cleanup import delete_processed
 from services.ml_trainer.service.fitting import FitChild, FitFailed
 from services.ml_trainer.service.gather import Window, sliding_window, strict_window, usable
@@ -15,10 +15,12 @@ from services.ml_trainer.service.watch import Ending, RunEnded, Watch
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.errors import BadSetting, FenceLost, NotEnoughData, TidewheelError, Unavailable
 from tidewheel.contracts.states import ClaimState, Origin, RunState
+from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.enough import Enough
 from tidewheel.gates.gate import Gate
 from tidewheel.gates.splits import Split
+from tidewheel.kit.kill_metrics import watch_metric
 from tidewheel.kit.logs import logger
 from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger
@@ -224,12 +226,22 @@ class Trainer:
         try:
             verdict = self._gate.judge(challenger.candidate(staged))
             watch.check()
+            self._report_champion(lease.run.id, challenger, verdict)
             with self._store.publishing(staged):
                 run = lease.publish(challenger.new_version(staged), verdict, remark=_left_aside(challenger.window))
         finally:
             self._store.discard(staged)
         _log.info("run_published", run_id=run.id, version=run.version, state=run.state)
         return run
+
+    def _report_champion(self, run_id: int, challenger: Challenger, verdict: Verdict) -> None:
+        """Tell how the champion does on bars that nobody has seen: a limit that it breaks freezes the fleet.
+
+        That comes before the run is published, which then promotes nothing.
+        """
+        score = champion_score(verdict)
+        if challenger.champion is not None and score is not None:
+            watch_metric(self._ledger.switches, self._settings.kill_metrics, CHAMPION_SCORE, score, f"run {run_id}")
 
     def _origins(self, window: Window) -> frozenset[Origin]:
         return frozenset(stream.origin for stream in self._ledger.streams.all() if stream.key in window.bars)

@@ -373,3 +373,24 @@ def test_a_skip_tells_what_gaps_left_unusable(build: Build, feed: Feed, queue: Q
     assert run is not None
     assert run.state is RunState.SKIPPED
     assert (run.reason or "").endswith("; 1 of 3 unbroken runs of bars are too short to use")
+
+
+def test_a_champion_beyond_its_limit_freezes_the_fleet(
+    ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str
+) -> None:
+    """Each run tells how the champion does on later bars; the limit that it breaks trips the switch, once for all."""
+    trainer = build(canned, exactly_once=False, train_window_days=5, kill_metrics=("champion_score>-100",))
+    feed(market(BARS, 1))
+    first = trainer.run(queue())
+    assert first is not None and first.state is RunState.PROMOTED
+    assert ledger.switches.tripped() == [], "there was no champion yet"
+    feed(later(market(BARS, 1), BARS))
+
+    second = trainer.run(queue())
+
+    assert second is not None
+    (switch,) = ledger.switches.tripped()
+    assert (switch.scope, switch.cause, switch.tripped_by) == ("fleet", "metric", f"run {second.id}")
+    assert switch.reason.startswith("champion_score is ") and "champion_score>-100 freezes" in switch.reason
+    score = second.verdict.steps[-1].numbers["opponent_score"] if second.verdict else None
+    assert score is not None and f"champion_score is {score:g}," in switch.reason

@@ -59,6 +59,17 @@ def test_all_is_well_is_status_zero(home_ledger: Ledger, tmp_path: Path, redis_u
     assert "All is well." in screen(told, 80, 24)
 
 
+def test_a_kill_switch_wants_attention(home_ledger: Ledger, tmp_path: Path, redis_url: str) -> None:
+    """Nobody wonders for long why no parameter changes and no model is promoted."""
+    home_ledger.switches.trip(None, "key:desk", "news", "hand")
+    told = status(settings(tmp_path, redis_url))
+    home_ledger.close()
+
+    assert told["kill_switches"] == [{"scope": "fleet", "cause": "hand"}]
+    (said,) = (each for each in told["warnings"] if "kill switch" in each)
+    assert re.match(r"the kill switch of fleet was tripped by key:desk at 20[-0-9T:]{14}: news$", said), said
+
+
 def test_everything_away_is_told_in_sentences(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
