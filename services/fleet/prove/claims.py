@@ -1,11 +1,9 @@
 """R1, claims: workers that claim, renew and publish are killed, frozen and cut off; then the tables are counted."""
 
-import os
 import random
 import signal
 import threading
 import time
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from services.fleet.local.processes import Child, tail
 from services.fleet.prove.apparatus import beside
 from services.fleet.prove.ground import DIALECTS, Place, plain
 from services.fleet.prove.programs import workers
+from services.fleet.prove.programs.nursery import CRASHES, living, strike
 from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.states import ClaimState
 from tidewheel.ledger.open import Ledger, open_ledger
@@ -71,13 +70,13 @@ class _Storm:
                 " AND application_name = 'tidewheel' ORDER BY random() LIMIT 1"
             )
             return
-        victim = self._dice.choice(_children(nursery.pid))
+        victim = self._dice.choice(living(nursery.pid))
         if kind == "kill":
-            _send(victim, signal.SIGKILL)
+            strike(victim, signal.SIGKILL)
         else:
-            _send(victim, signal.SIGSTOP)
+            strike(victim, signal.SIGSTOP)
             # By a timer: a frozen writer may hold the very lock that we wait for meanwhile.
-            thaw = threading.Timer(_FROZEN_SECONDS, _send, (victim, signal.SIGCONT))
+            thaw = threading.Timer(_FROZEN_SECONDS, strike, (victim, signal.SIGCONT))
             thaw.start()
             self._thaws.append(thaw)
 
@@ -106,7 +105,7 @@ class _Storm:
         """Everything that is wrong, from the tables and the workers' own records."""
         wrong = [fault for consumer in workers.CONSUMERS for fault in _consumption(self._place, consumer)]
         wrong += _fences(self._place)
-        crashes = self._place.data_dir / workers.CRASHES
+        crashes = self._place.data_dir / CRASHES
         if crashes.exists():
             wrong.append(f"{len(crashes.read_text().split())} workers died of an error of ours:\n{tail(nursery.log)}")
         return wrong
@@ -178,19 +177,3 @@ def _requeue_poison(ledger: Ledger) -> None:
         poison = [each.file_id for each in ledger.claims.consumption(consumer) if each.state is ClaimState.POISON]
         if poison:
             ledger.claims.requeue(consumer, poison, "prove")
-
-
-def _children(pid: int) -> list[int]:
-    """The workers alive now; waits where all have just died."""
-    import psutil
-
-    while True:
-        found = [each.pid for each in psutil.Process(pid).children()]
-        if found:
-            return found
-        time.sleep(0.01)
-
-
-def _send(pid: int, number: signal.Signals) -> None:
-    with suppress(ProcessLookupError):  # it died before, of an earlier blow
-        os.kill(pid, number)

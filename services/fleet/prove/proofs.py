@@ -11,6 +11,7 @@ from services.fleet.prove import (
     exchange,
     fulldisk,
     hostile,
+    outcomes,
     overload,
     promotions,
     regimes,
@@ -118,6 +119,13 @@ PROOFS = (
         trials=10,
         quick=1,
         run=regimes.prove,
+    ),
+    Proof(
+        name="outcomes",
+        promise="R12: an outcome counts once, however often it is told, by whom, and whoever is killed meanwhile",
+        trials=5_000,
+        quick=200,
+        run=outcomes.prove,
     ),
     Proof(
         name="secrets",

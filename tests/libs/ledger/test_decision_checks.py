@@ -5,6 +5,7 @@ from sqlalchemy import delete, select, update
 
 from tests.libs.ledger.deciding import BTC, ETH, RULES, asked, decided, learn, menu, report
 from tests.libs.ledger.test_outcomes import expire
+from tidewheel.contracts.keys import PairKey
 from tidewheel.ledger.decision_checks import wrong_numbers, wrong_outcomes, wrong_posteriors
 from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes, posteriors
 from tidewheel.ledger.open import Ledger
@@ -44,7 +45,7 @@ DAMAGES = [
 @pytest.fixture
 def filled(ledger: Ledger) -> Ledger:
     """Decisions of two pairs: settled, expired, open."""
-    menu(ledger, BTC, ETH)
+    menu(ledger, BTC, ETH, PairKey("momentum", "nobody asked"))
     made = decided(ledger, *[asked() for _ in range(4)], asked(ETH))
     learn(ledger, report(made[0], 2.5))
     learn(ledger, report(made[4], 1.0))
@@ -57,7 +58,7 @@ def test_a_sound_ledger_passes(ledger: Ledger, filled: Ledger) -> None:
     """Each check tells how much it has looked at; the quick form leaves the logs unread."""
     found = {each.check: each for each in filled.fsck()}
     assert all(each.ok for each in found.values())
-    assert [found[name].count for name in ("decisions", "outcomes", "posteriors")] == [5, 3, 2]
+    assert [found[name].count for name in ("decisions", "outcomes", "posteriors")] == [5, 3, 3]
     assert found["outcomes"].detail == "3 outcomes stand for one decision each"
     assert {each.check for each in filled.fsck(files=False)} == set(found) - {"blobs", "orphans", "posteriors"}
 
@@ -71,6 +72,25 @@ def test_planted_damage_is_found(ledger: Ledger, filled: Ledger) -> None:
             planted.rollback()
         assert any(says in each for each in wrong), (says, wrong)
     assert all(each.ok for each in ledger.fsck())
+
+
+def test_what_is_wrong_is_told_in_order(ledger: Ledger, filled: Ledger) -> None:
+    """By pair and decision, oldest first."""
+    with ledger._db.write() as connection:
+        connection.execute(update(guardrails).values(decisions=9, learnt=9, realised=0.125))
+        connection.execute(update(decisions).values(state="settled"))
+        connection.execute(update(posteriors).values(state=b"rot"))
+    found = {each.check: each for each in ledger.fsck()}
+    pairs = ["momentum/BTC/USDT", "momentum/ETH/USDT", "momentum/nobody asked"]
+    for check, of_pairs in (("decisions", 3), ("posteriors", 2)):
+        told = found[check].detail.split("; ")
+        assert all(pair in each for pair, each in zip(pairs[:of_pairs], told, strict=True))
+    with ledger._db.read() as connection:
+        wrong, _ = wrong_outcomes(connection)
+    assert [next(pair for pair in pairs if pair in each) for each in wrong if "momentum" in each] == pairs * 2
+    assert [each.partition(" is ")[0] for each in wrong if "decision" in each] == [
+        "decision 2", "decision 3", "decision 4",
+    ]  # fmt: skip
 
 
 def test_fsck_tells_it(ledger: Ledger, filled: Ledger) -> None:
