@@ -16,6 +16,7 @@ class Same(NamedTuple):
 
 _MILLISECOND = "one millisecond more or less: whoever changes the row first decides, and the fence tells the other"
 _UNIQUE_FENCE = "a fence is drawn once among all leases, so it names the row alone"
+_LIES_SO = "the rows lie in this order; that it is asked for keeps it so"
 _LONGER_WAY = "a suspect found where none is leads the longer way, by choose(), to the same files"
 _READ_MORE = "an interval that is too wide: of what is read the newest bars are told"
 _CUT = "what is read beyond the interval is cut off"
@@ -32,7 +33,18 @@ EQUIVALENT = (
     Same("leases.renew", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("leases.release", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("run_lease._open_or_settled_as", "without WHERE runs.id", "", _UNIQUE_FENCE),
-    Same("runs.stale", "without ORDER BY", "", "the rows lie in this order; that it is asked for keeps it so"),
+    Same("runs.stale", "without ORDER BY", "", _LIES_SO),
+    Same("decisions._with_outcomes", "without ORDER BY decisions.number", "", _LIES_SO),
+    Same("outcomes._settle", "without ORDER BY decisions.number", "", _LIES_SO),
+    Same("outcomes._settle", "decisions.expires_at < ?: le", "", "one millisecond more or less, under the pair's lock"),
+    Same("outcomes.due", "decisions.expires_at < ?: le", "", "one millisecond more or less; the settling looks again"),
+    Same("outcomes.due", "without ORDER BY guardrails.id", "", _LIES_SO),
+    Same("pairs._locked", "ORDER BY guardrails.id DESC", "", "any order will do that is the same for all"),
+    Same("pairs._locked", "without ORDER BY guardrails.id", "", _LIES_SO),
+    Same("learning._left_out", "without LIMIT", "", "the share is taken of the newest 199 in any case"),
+    Same("decision_checks._holes", "without ORDER BY", "", _LIES_SO),
+    Same("decision_checks.wrong_outcomes", "without ORDER BY", "", _LIES_SO),
+    Same("decision_checks.wrong_posteriors", "without ORDER BY", "", _LIES_SO),
     Same("claims.claim", "ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("claims.claim", "without ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("leases.acquire", "ON CONFLICT without WHERE", ".one()", "what is taken here was ended by this transaction"),

@@ -9,6 +9,7 @@ from tidewheel.ledger.decision_records import Asked, Choice, Decision, Learnt, R
 from tidewheel.ledger.open import Ledger
 
 BTC, ETH = PairKey("momentum", "BTC/USDT"), PairKey("momentum", "ETH/USDT")
+ALIKE = PairKey("trend", "BTC/USDT")  #: another strategy on the same instrument
 FAST, SLOW = {"lookback": 5, "stop": 1.5}, {"lookback": 50, "stop": 3.0}
 SIGNATURE = "trend-and-volatility"
 MINUTE = 60_000
@@ -16,10 +17,11 @@ RULES = Rules(clip=(-10.0, 10.0), default=-1.0, half_life_ms=None, max_key_share
 
 
 def menu(ledger: Ledger, *keys: PairKey) -> Ledger:
-    """Presets `fast` and `slow` of the pairs."""
+    """Presets `fast` and `slow` of the pairs, each pair's with params of its own."""
     for key in keys or (BTC,):
-        ledger.presets.register(key, "fast", FAST, "desk")
-        ledger.presets.register(key, "slow", SLOW, "desk")
+        own = {} if key == BTC else {"of": str(key)}
+        ledger.presets.register(key, "fast", FAST | own, "desk")
+        ledger.presets.register(key, "slow", SLOW | own, "desk")
     return ledger
 
 

@@ -8,6 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.libs.ledger.deciding import (
+    ALIKE,
     BTC,
     ETH,
     FAST,
@@ -194,10 +195,11 @@ class TestLookBack:
 
     def test_latest_open(self, ledger: Ledger) -> None:
         """The newest that waits, of the pair or of one preset."""
-        menu(ledger, BTC, ETH)
+        menu(ledger, ALIKE, ETH, BTC)
         assert ledger.decisions.latest_open(BTC) is None
         first, second, third = decided(ledger, asked(), asked(choose="slow"), asked(choose="slow"))
-        decide(ledger, asked(ETH))
+        others = decided(ledger, asked(ETH), asked(ALIKE))
+        assert [ledger.decisions.latest_open(key) for key in (ETH, ALIKE)] == others
         assert ledger.decisions.latest_open(BTC) == third
         assert ledger.decisions.latest_open(BTC, "fast") == first
         learn(ledger, report(third))
@@ -207,14 +209,15 @@ class TestLookBack:
     def test_list_and_log(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         """Newest first with a limit, or oldest first without; each with its outcome, of one pair."""
         monkeypatch.setattr("tidewheel.ledger.decisions._PAGE", 2)
-        menu(ledger, BTC, ETH)
-        made = decided(ledger, asked(), asked(ETH), asked(choose="slow"), asked(), asked())
+        menu(ledger, ALIKE, ETH, BTC)
+        made = decided(ledger, asked(), asked(ETH), asked(choose="slow"), asked(), asked(), asked(ALIKE))
         outcome = learn(ledger, report(made[2], 3.0)).outcome
         listed = ledger.decisions.list(BTC, limit=3)
         assert [each.decision.number for each in listed] == [4, 3, 2]
         assert [each.outcome for each in listed] == [None, None, outcome]
         assert listed[2].decision.state is DecisionState.SETTLED
         assert [each.decision.number for each in ledger.decisions.log(BTC)] == [1, 2, 3, 4]
+        assert [each.decision for each in ledger.decisions.log(ALIKE)] == made[5:]
         assert [each.decision.number for each in ledger.decisions.log(BTC, after=2)] == [3, 4]
         for ask in (ledger.decisions.list, lambda key: [*ledger.decisions.log(key)]):
             with pytest.raises(NotFound):

@@ -287,6 +287,10 @@ class TestKeyShare:
         assert [each.seq for each in learnt] == [1, 2, 3, 4, 5, 6, 7]
         assert [each.count for each in stored(ledger).values()] == [5]
         assert ledger.presets.pair(BTC).realised == 7.0
+        others = decided(ledger, *[asked() for _ in range(19)])
+        ledger.outcomes.learn([report(each, 0.0, actor=f"engine {each.id}") for each in others[:18]])
+        # With this one a quarter of 24: what was left out is no part of it.
+        assert learn(ledger, report(others[18], 0.0, actor="liar", rules=rules)).outcome.learnt
         assert learn(ledger, report(made[7], actor="liar", rules=RULES)).outcome.learnt
         assert learn(ledger, report(made[8], actor="engine", rules=rules)).outcome.learnt
         assert learn(ledger, report(decide(ledger, asked(ETH)), actor="liar", rules=rules)).outcome.learnt
@@ -298,12 +302,13 @@ class TestKeyShare:
         menu(ledger)
         rules = replace(RULES, max_key_share=0.1)
         made = decided(ledger, *[asked() for _ in range(220)])
-        ledger.outcomes.learn([report(each, actor="early") for each in made[:10]])
-        ledger.outcomes.learn([report(each, actor=f"engine {each.id}") for each in made[10:205]])
+        ledger.outcomes.learn([report(each, actor="early") for each in made[:25]])
+        ledger.outcomes.learn([report(each, actor=f"engine {each.id}") for each in made[25:205]])
         assert learn(ledger, report(made[205], actor="early", rules=rules)).outcome.learnt
         expire(ledger, *[each.id for each in made[206:210]])
         ledger.outcomes.settle_due(10, lambda _: RULES)
-        assert learn(ledger, report(made[210], actor="settle", rules=rules)).outcome.learnt
+        few = replace(rules, max_key_share=0.02)
+        assert learn(ledger, report(made[210], actor="settle", rules=few)).outcome.learnt
         ledger.posteriors.rollback(BTC, 0, "desk", "all were lies")
         learnt = [learn(ledger, report(each, actor="early", rules=rules)).outcome.learnt for each in made[211:214]]
         assert learnt == [True, True, False]

@@ -5,7 +5,20 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import delete, select, update
 
-from tests.libs.ledger.deciding import BTC, ETH, RULES, asked, choice, decide, decided, learn, menu, report, standing
+from tests.libs.ledger.deciding import (
+    ALIKE,
+    BTC,
+    ETH,
+    RULES,
+    asked,
+    choice,
+    decide,
+    decided,
+    learn,
+    menu,
+    report,
+    standing,
+)
 from tests.libs.ledger.test_outcomes import expire, stored
 from tidewheel.contracts.errors import BadInput, NotFound, PosteriorUnusable
 from tidewheel.ledger.decision_records import Decision
@@ -19,7 +32,7 @@ LIAR = replace(RULES, max_key_share=0.05)
 def taught(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[Decision]:
     """A log of all kinds: presets and meanings of the context, fading, clipped, left out, defaulted; read in pages."""
     monkeypatch.setattr("tidewheel.ledger.posteriors._PAGE", 2)
-    menu(ledger, ETH, BTC)
+    menu(ledger, ETH, ALIKE, BTC)
     other = [decide(ledger, asked(ETH, choice(context=(1.0, each)))) for each in (2.0, 3.0)]
     made = [
         decide(ledger, asked(choose=choice(("fast", "slow")[each % 2], (1.0, each / 7)), signature=f"m {each % 3}"))
@@ -30,6 +43,7 @@ def taught(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[Decision]:
     assert [learn(ledger, report(each, 5.0, actor="liar", rules=LIAR)).outcome.learnt for each in made[2:4]] == [
         True, False,
     ]  # fmt: skip
+    learn(ledger, report(decide(ledger, asked(ALIKE)), 7.0))
     expire(ledger, made[5].id)
     assert len(ledger.outcomes.settle_due(10, lambda _: RULES)) == 1
     return made
@@ -77,7 +91,8 @@ class TestCheck:
     def test_each_difference_is_found(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         """A reward changed behind the ledger's back, a posterior that is missing, foreign or cannot be read."""
         taught(ledger, monkeypatch)
-        mine = select(guardrails.c.id).where(guardrails.c.instrument == BTC.instrument).scalar_subquery()
+        of_btc = (guardrails.c.strategy == BTC.strategy) & (guardrails.c.instrument == BTC.instrument)
+        mine = select(guardrails.c.id).where(of_btc).scalar_subquery()
         own = posteriors.c.pair_id == mine
         with ledger._db.write() as connection:
             connection.execute(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.libs.ledger.deciding import BTC, ETH, FAST, SLOW, decide, menu, standing
+from tests.libs.ledger.deciding import ALIKE, BTC, ETH, FAST, SLOW, decide, menu, standing
 from tidewheel.contracts.canonical import digest_of
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.ledger.open import Ledger
@@ -25,7 +25,10 @@ class TestRegister:
             ledger.presets.register(BTC, "fast", SLOW, "desk")
         assert caught.value.code == "preset_differs"
         assert ledger.presets.register(ETH, "fast", SLOW, "desk")[1]
+        assert ledger.presets.register(ALIKE, "fast", SLOW, "desk")[1]
         assert [each.params for each in ledger.presets.of(BTC)] == [FAST, SLOW]
+        assert [each.params for each in ledger.presets.of(ALIKE)] == [SLOW]
+        assert [ledger.presets.pair(key).key for key in (BTC, ETH, ALIKE)] == [BTC, ETH, ALIKE]
 
     def test_a_name_that_is_none(self, ledger: Ledger) -> None:
         """What cannot name a preset registers nothing, not even the pair."""
