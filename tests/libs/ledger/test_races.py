@@ -168,7 +168,7 @@ def test_a_decision_waits_for_a_switch_that_is_being_tripped(ledger: Ledger, sco
 
 
 def test_whoever_changes_a_pair_waits_for_the_one_who_does(ledger: Ledger) -> None:
-    """Everything that is counted or added up is so under the lock of the pair's row."""
+    """Everything that is counted or added up is so under the lock of the pair's row, from what stands there then."""
     menu(ledger)
     made, due = decided(ledger, asked(), asked(choose="slow"))
     ledger.switches.trip(BTC, "risk", "x", "hand")
@@ -186,10 +186,11 @@ def test_whoever_changes_a_pair_waits_for_the_one_who_does(ledger: Ledger) -> No
     ]
     threads = [threading.Thread(target=ask) for ask in asks]
     with ledger._db.write() as connection:
-        connection.execute(update(guardrails).values(realised=guardrails.c.realised))
+        connection.execute(update(guardrails).values(realised=100.0))
         for thread in threads:
             thread.start()
         threads[-1].join(_A_MOMENT)
         assert [thread.is_alive() for thread in threads] == [True] * len(asks)
     for thread in threads:
         thread.join()
+    assert ledger.presets.pair(BTC).realised == 101.0
