@@ -194,3 +194,13 @@ def test_whoever_changes_a_pair_waits_for_the_one_who_does(ledger: Ledger) -> No
     for thread in threads:
         thread.join()
     assert ledger.presets.pair(BTC).realised == 101.0
+
+
+def test_a_pair_that_is_just_being_made_is_made_once(ledger: Ledger) -> None:
+    """Who registers the first preset of a pair waits for another who does, and joins it."""
+    answers: list[Any] = []
+    ask = lambda: ledger.presets.register(BTC, "fast", {"lookback": 5}, "desk")  # noqa: E731
+    with waiting(ledger, ask, answers) as connection:
+        connection.execute(insert(guardrails).values(strategy=BTC.strategy, instrument=BTC.instrument))
+    assert [new for _, new in answers] == [True]
+    assert [each.key for each in ledger.presets.pairs()] == [BTC]
