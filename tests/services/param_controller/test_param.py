@@ -1,8 +1,12 @@
 """The life of a preset, a decision and its outcome over HTTP."""
 
+import json
 import math
 import re
+import socket
+import struct
 from concurrent.futures import ThreadPoolExecutor
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
@@ -13,6 +17,7 @@ from services.param_controller.schemas import ParamQuery
 from tests.problems import problem_of
 from tests.services.param_controller.asked import BREAKOUT
 from tests.services.param_controller.conftest import Api
+from tests.waiting import until
 from tidewheel.bandits.context import encode
 from tidewheel.contracts.errors import TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
@@ -182,3 +187,32 @@ def test_many_at_once(api: Api, ledger: Ledger) -> None:
         assert row.outcome is not None
         assert row.decision.features_used["vol"]["value"] == pytest.approx(0.1 + row.outcome.reward / 100)
     assert ledger.posteriors.check(BTC) == 0.0
+
+
+def test_an_outcome_counts_once_however_often_and_badly_it_is_sent(api: Api, ledger: Ledger) -> None:
+    """Eight engines post each outcome four times, some over connections that are cut (R12)."""
+    decisions = [api.decide(f"features[vol]={0.05 * number}") for number in range(24)]
+    address = urlsplit(str(api.client.base_url))
+
+    def cut(path: str, body: bytes) -> None:
+        head = f"POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        with socket.create_connection((str(address.hostname), address.port or 0), timeout=60) as connection:
+            connection.sendall(head.encode() + b"\r\n" + body)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+
+    def report(number: int) -> bool:
+        decision = decisions[number % len(decisions)]
+        body = {"reward": float(number % len(decisions)), "config_id": decision["config_id"]}
+        if number % 5 == 0:
+            cut(f"/learn/outcome/{api.pair}/{decision['preset_id']}", json.dumps(body).encode())
+            return False
+        answer = api.learn(decision["preset_id"], **body)
+        assert answer.status_code == 200, answer.text
+        return not answer.json()["repeated"]
+
+    with ThreadPoolExecutor(8) as engines:
+        new = sum(engines.map(report, range(96)))
+    until(lambda: ledger.presets.pair(BTC).learnt == 24)
+    assert 0 < new <= 24
+    assert sorted(row.outcome.reward for row in ledger.decisions.log(BTC) if row.outcome) == [*map(float, range(24))]
+    assert ledger.posteriors.check(BTC) <= 1e-9
