@@ -50,6 +50,7 @@ _PLACES = {
     "rollback": (f"{_HERE}.models:rollback", "Go back to the previous champion."),
     "gc": (f"{_HERE}.gc:gc", "Remove what nobody needs any more; --dry-run lists it."),
     "schemas": (f"{_HERE}.schemas:schemas", "Check the strategy schemas, with file and line of what is wrong."),
+    "bandit": (f"{_HERE}.bandit:bandit", "Rebuild posteriors, replay decisions, evaluate presets, report."),
     "ledger": (f"{_HERE}.ledger:ledger", "Migrate, list, check and mend the ledger."),
     "keys": (f"{_HERE}.keys:keys", "Create, list and revoke API keys."),
     "prove": (f"{_HERE}.prove:prove", "Try the promises out on this machine; exit status 1 when one is broken."),

@@ -1,11 +1,13 @@
 """HTTP face of the param-controller, port 8002."""
 
 import asyncio
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 
+from services.param_controller.reviews import EvaluateRequest, EvaluationView, Report
 from services.param_controller.schemas import (
     DecisionList,
     LearntAnswer,
@@ -28,10 +30,14 @@ from services.param_controller.schemas import (
     SwitchView,
 )
 from services.param_controller.service.deciding import Deciding, Question
+from services.param_controller.service.evaluating import evaluation
 from services.param_controller.service.group_commit import GroupCommit
 from services.param_controller.service.learning import Learning, Told
 from services.param_controller.service.presets import Menu
 from services.param_controller.service.rails import Rails
+from services.param_controller.service.report_page import CONTENT_SECURITY_POLICY, page
+from services.param_controller.service.reporting import NEWEST
+from services.param_controller.service.reporting import report as report_of
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import ConfigId, PairKey
@@ -219,6 +225,47 @@ def rails_router(rails: Rails, ledger: Ledger) -> APIRouter:
         key = PairKey(strategy, instrument)
         done = ledger.posteriors.rollback(key, parse_time(body.as_of), actor.name, body.reason)
         return RolledBackAnswer.model_validate(done)
+
+    return routes
+
+
+def review_router(ledger: Ledger, schemas: Schemas) -> APIRouter:
+    """Looking back: what was served, what came of it, and what would have come of something else."""
+    routes = APIRouter(tags=["review"], dependencies=[MayRead])
+    one_at_a_time = CapacityLimiter(1)  # a long log keeps the interpreter busy, and decisions should not wait for two
+
+    @routes.get(
+        f"/report/{_PAIR}",
+        response_model=Report,
+        responses={200: {"content": {"text/html": {}}, "description": "As JSON, or as a page."}, 404: _UNKNOWN},
+    )
+    async def report(
+        strategy: str,
+        instrument: str,
+        format: Annotated[Literal["json", "html"], Query(description="html: a page to read, with pictures.")] = "json",
+        limit: Annotated[int, Query(ge=1, le=200_000, description="The newest so many decisions.")] = NEWEST,
+    ) -> Response:
+        """Presets with what was served and earned, why, what was held back, regret, drawdown, and what is believed."""
+
+        def made() -> Response:
+            told = report_of(ledger, schemas, PairKey(strategy, instrument), limit)
+            if format == "html":
+                headers = {"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+                return Response(page(told), media_type="text/html; charset=utf-8", headers=headers)
+            return Response(told.model_dump_json(), media_type="application/json")
+
+        return await run_sync(made, limiter=one_at_a_time)
+
+    @routes.post(
+        "/evaluate",
+        responses={
+            404: problem("unknown_preset", "Nothing is known of the strategy, the pair or the preset."),
+            422: problem("other_context", "The policy learns in another context, or a value cannot be."),
+        },
+    )
+    async def evaluate(body: EvaluateRequest) -> EvaluationView:
+        """Tell from the log what a preset, or another policy, would have earned; or say why the log does not tell."""
+        return await run_sync(evaluation, ledger, schemas, body, limiter=one_at_a_time)
 
     return routes
 

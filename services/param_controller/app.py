@@ -14,7 +14,13 @@ def build(settings: ParamSettings) -> Service:
         BadSetting: a strategy schema cannot be used; says where and why.
         SchemaMismatch, Unavailable: the ledger is not there.
     """
-    from services.param_controller.api import decision_router, preset_router, rails_router, schema_router
+    from services.param_controller.api import (
+        decision_router,
+        preset_router,
+        rails_router,
+        review_router,
+        schema_router,
+    )
     from services.param_controller.service.deciding import Deciding
     from services.param_controller.service.learning import Learning
     from services.param_controller.service.presets import Menu
@@ -34,6 +40,7 @@ def build(settings: ParamSettings) -> Service:
             preset_router(Menu(ledger, schemas)),
             decision_router(deciding, learning, ledger),
             rails_router(rails, ledger),
+            review_router(ledger, schemas),
         ],
         pings=[ledger.ping],
         loops=[Repeating("switch-gauge", COUNT_SECONDS, rails.count)],

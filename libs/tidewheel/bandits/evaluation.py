@@ -96,13 +96,14 @@ def always(preset: int, log: Log) -> Floats:
     return target
 
 
-def evaluate(log: Log, target: Floats, *, confidence: float = 0.95) -> Evaluation:
+def evaluate(log: Log, target: Floats, *, confidence: float = 0.95, over_log: bool = False) -> Evaluation:
     """Mean reward that `target` would have earned on the rows of `log` where its presets had a chance.
 
     Args:
         log: as served.
         target: [n, K], probability with which each preset would be served; rows sum to 1.
         confidence: of the intervals, within (0, 1).
+        over_log: whether to tell, row by row, how much more than what was served: the regret of the log.
 
     Raises:
         BadInput: the target has another shape or is no distribution, or confidence is no probability.
@@ -122,7 +123,10 @@ def evaluate(log: Log, target: Floats, *, confidence: float = 0.95) -> Evaluatio
         return Evaluation(rows, share, reason, None, None, None)
     ess = _effective(weights)
     gained = weights * known.reward
+    earned = known.reward if over_log else np.zeros_like(known.reward)
+    earned_mean = float(earned.mean())
     ratio = float(gained.sum() / weights.sum())
+    pulled = weights * (known.reward - ratio) / weights.mean()
     predicted = _cross_fitted(known)
     residual = known.reward - predicted[np.arange(len(aim)), known.preset]
     corrected = (aim * predicted).sum(axis=1) + weights * residual
@@ -130,9 +134,9 @@ def evaluate(log: Log, target: Floats, *, confidence: float = 0.95) -> Evaluatio
         rows,
         share,
         None,
-        ips=_interval(float(gained.mean()), gained, ess, confidence),
-        snips=_interval(ratio, weights * (known.reward - ratio) / weights.mean(), ess, confidence),
-        dr=_interval(float(corrected.mean()), corrected, ess, confidence),
+        ips=_interval(float((gained - earned).mean()), gained - earned, ess, confidence),
+        snips=_interval(ratio - earned_mean, pulled - (earned - earned_mean), ess, confidence),
+        dr=_interval(float((corrected - earned).mean()), corrected - earned, ess, confidence),
     )
 
 
