@@ -103,7 +103,7 @@ def evaluate(log: Log, target: Floats, *, confidence: float = 0.95, over_log: bo
         log: as served.
         target: [n, K], probability with which each preset would be served; rows sum to 1.
         confidence: of the intervals, within (0, 1).
-        over_log: whether to tell, row by row, how much more than what was served: the regret of the log.
+        over_log: tell how much more than what was served in the same rows: the log's regret, compared row by row.
 
     Raises:
         BadInput: the target has another shape or is no distribution, or confidence is no probability.
@@ -123,20 +123,20 @@ def evaluate(log: Log, target: Floats, *, confidence: float = 0.95, over_log: bo
         return Evaluation(rows, share, reason, None, None, None)
     ess = _effective(weights)
     gained = weights * known.reward
-    earned = known.reward if over_log else np.zeros_like(known.reward)
-    earned_mean = float(earned.mean())
     ratio = float(gained.sum() / weights.sum())
-    pulled = weights * (known.reward - ratio) / weights.mean()
+    around = weights * (known.reward - ratio) / weights.mean()
     predicted = _cross_fitted(known)
     residual = known.reward - predicted[np.arange(len(aim)), known.preset]
     corrected = (aim * predicted).sum(axis=1) + weights * residual
+    served = known.reward if over_log else np.zeros(len(aim))
+    mean = float(served.mean())
     return Evaluation(
         rows,
         share,
         None,
-        ips=_interval(float((gained - earned).mean()), gained - earned, ess, confidence),
-        snips=_interval(ratio - earned_mean, pulled - (earned - earned_mean), ess, confidence),
-        dr=_interval(float((corrected - earned).mean()), corrected - earned, ess, confidence),
+        ips=_interval(float(gained.mean()) - mean, gained - served, ess, confidence),
+        snips=_interval(ratio - mean, around - served, ess, confidence),
+        dr=_interval(float(corrected.mean()) - mean, corrected - served, ess, confidence),
     )
 
 

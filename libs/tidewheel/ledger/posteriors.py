@@ -61,10 +61,13 @@ class Posteriors:
         """Unlearn what was learnt after `as_of`: those outcomes stay in the log, marked, and teach no more.
 
         Raises:
-            BadInput: no reason is given.
+            BadInput: no reason is given, or `as_of` is to come.
             NotFound: nothing was ever registered for the pair.
         """
         with self._db.write() as connection:
+            now = self._db.now(connection)
+            if as_of > now:
+                raise BadInput(f"as_of = {iso(as_of)} is to come; it is {iso(now)}, and nothing was learnt later")
             pair = lock_pair(connection, key)
             dropped = connection.execute(
                 update(outcomes)

@@ -101,7 +101,8 @@ def replay(ctx: click.Context, strategy: str, instrument: str, limit: int | None
             click.echo(f"{each.config_id}: the log says {each.logged}, and it follows {each.derived}")
         click.echo(
             f"{found.same:,} decisions follow from the log, {len(found.differences):,} do not, {found.missing:,} are "
-            f"missing. Not derived: {found.other_policy:,} of another policy version, {found.unusable:,} under an unusable posterior."
+            f"missing. Not derived: {found.other_policy:,} of another policy version, "
+            f"{found.unusable:,} under an unusable posterior."
         )
     ctx.exit(0 if found.whole else 1)
 

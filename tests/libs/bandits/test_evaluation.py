@@ -44,6 +44,21 @@ def test_the_logged_policy_earns_what_it_earned() -> None:
     assert found.ips.ess == pytest.approx(400)
 
 
+def test_more_than_was_served_is_told_row_by_row() -> None:
+    """Over the log a target tells its gain, compared row by row; the log gains nothing on itself."""
+    made = log(1_000)
+    best, itself = always(2, made), np.tile([0.5, 0.3, 0.2], (1_000, 1))
+
+    gain, alone = evaluate(made, best, over_log=True), evaluate(made, best)
+    for told, of in ((gain.ips, alone.ips), (gain.snips, alone.snips), (gain.dr, alone.dr)):
+        assert told is not None and of is not None
+        assert told.value == pytest.approx(of.value - made.reward.mean())
+    assert gain.dr is not None and gain.dr.low < 2.0 - 0.7 < gain.dr.high
+
+    nothing = evaluate(made, itself, over_log=True)
+    assert nothing.ips is not None and (nothing.ips.low, nothing.ips.high) == (0.0, 0.0)
+
+
 def test_a_model_that_fits_narrows_the_interval() -> None:
     """Doubly robust explains the context's part of the reward, which the weights alone leave as noise."""
     made = log(2_000)

@@ -114,3 +114,21 @@ def test_the_routes_tell_it(api: Api) -> None:
     problem_of(api.client.get("/report/breakout/ETH/USDT"), 404, "unknown_pair")
     problem_of(api.client.get(f"/report/{api.pair}?format=pdf"), 422, "bad_input")
     problem_of(api.client.get(f"/report/{api.pair}?limit=0"), 422, "bad_input")
+
+
+def test_a_rollback_is_of_the_past(api: Api, ledger: Ledger) -> None:
+    """What was learnt later is unlearnt and the report tells by whom it was told; a time to come is refused."""
+    made = api.decide()
+    before = ledger.now()
+    while ledger.now() == before:
+        pass
+    api.learn(made["preset_id"], reward=2.0, config_id=made["config_id"])
+    route = f"/posterior/rollback/{api.pair}"
+    ahead = {"as_of": str(before + 3_600_000), "reason": "a slip"}
+    assert "is to come" in problem_of(api.client.post(route, json=ahead), 422, "bad_input")["detail"]
+
+    done = api.client.post(route, json={"as_of": str(before), "reason": "told in the wrong unit"})
+    assert done.json() == {"dropped": 1, "kept": 0}
+    told = api.client.get(f"/report/{api.pair}").json()
+    assert [(each["learnt"], each["dropped"]) for each in told["keys"]] == [(0, 1)]
+    assert all(each["posterior"]["outcomes"] == 0 for each in told["presets"])
