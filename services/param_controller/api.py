@@ -7,7 +7,6 @@ from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Query, Request, Response
 
-from services.param_controller.reviews import EvaluateRequest, EvaluationView, Report
 from services.param_controller.schemas import (
     DecisionList,
     LearntAnswer,
@@ -38,6 +37,7 @@ from services.param_controller.service.rails import Rails
 from services.param_controller.service.report_page import CONTENT_SECURITY_POLICY, page
 from services.param_controller.service.reporting import NEWEST
 from services.param_controller.service.reporting import report as report_of
+from services.param_controller.service.reviews import EvaluateRequest, EvaluationView, Report
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import ConfigId, PairKey

@@ -12,7 +12,7 @@ from services.fleet.output import json_option, print_json, print_rows, table
 from tidewheel.contracts.states import PolicyName
 
 if TYPE_CHECKING:
-    from services.param_controller.reviews import EvaluationView, Report
+    from services.param_controller.service.reviews import EvaluationView, Report
     from services.param_controller.service.schema_files import Schemas
     from tidewheel.contracts.keys import PairKey
     from tidewheel.ledger.open import Ledger
@@ -130,8 +130,8 @@ def evaluate(
     with _opened() as (ledger, schemas):
         from pydantic import ValidationError
 
-        from services.param_controller.reviews import EvaluateRequest
         from services.param_controller.service.evaluating import evaluation
+        from services.param_controller.service.reviews import EvaluateRequest
 
         asked = {"strategy": strategy, "instrument": instrument, "target": target, "since": since, "until": until}
         try:

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import ValidationError
 
-from services.param_controller.reviews import (
+from services.param_controller.service.retrace import Moment, retrace
+from services.param_controller.service.reviews import (
     EstimateView,
     EvaluateRequest,
     EvaluationView,
     LeftOut,
     PolicyTarget,
 )
-from services.param_controller.service.retrace import Moment, retrace
 from services.param_controller.service.schema_files import Schemas
 from services.param_controller.service.trials import Trial, as_log, trials
 from tidewheel.bandits.evaluation import Estimate, always, evaluate

@@ -9,7 +9,9 @@ from statistics import fmean, stdev
 import numpy as np
 from scipy.special import stdtrit
 
-from services.param_controller.reviews import (
+from services.param_controller.schemas import SwitchView
+from services.param_controller.service.regret import regret
+from services.param_controller.service.reviews import (
     Believed,
     ChangesReport,
     Counted,
@@ -22,8 +24,6 @@ from services.param_controller.reviews import (
     Report,
     Window,
 )
-from services.param_controller.schemas import SwitchView
-from services.param_controller.service.regret import regret
 from services.param_controller.service.schema_files import Schemas
 from services.param_controller.service.trials import trials
 from tidewheel.bandits.evaluation import Estimate

@@ -4,7 +4,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from services.param_controller.reviews import (
+from services.param_controller.schemas import SwitchView
+from services.param_controller.service.report_page import page
+from services.param_controller.service.reviews import (
     Believed,
     ChangesReport,
     Counted,
@@ -17,8 +19,6 @@ from services.param_controller.reviews import (
     Report,
     Window,
 )
-from services.param_controller.schemas import SwitchView
-from services.param_controller.service.report_page import page
 
 EVIL = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'&amp;"
 NONE = Counted(count=0, share=None)
