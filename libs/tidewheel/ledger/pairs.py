@@ -206,7 +206,17 @@ def write_posteriors(
 def learned(connection: Connection, pair_id: int) -> Learned:
     """What is stored of a pair's learning."""
     rows = connection.execute(select(posteriors).where(posteriors.c.pair_id == pair_id)).all()
-    return {(row.digest, row.signature): _posterior(row.state) for row in rows}
+    return {(row.digest, row.signature): read_posterior(row.state) for row in rows}
+
+
+def read_posterior(state: bytes) -> "Posterior | PosteriorUnusable":
+    """A stored posterior, or why it cannot be read."""
+    from tidewheel.bandits.posterior import Posterior
+
+    try:
+        return Posterior.from_bytes(state)
+    except PosteriorUnusable as unusable:
+        return unusable
 
 
 def _key(row: Row[Any]) -> PairKey:
@@ -216,12 +226,3 @@ def _key(row: Row[Any]) -> PairKey:
 def _presets(connection: Connection, pair: Pair) -> dict[str, Preset]:
     rows = connection.execute(select(presets).where(presets.c.pair_id == pair.id).order_by(presets.c.id)).all()
     return {row.preset_id: preset(pair.key, row) for row in rows}
-
-
-def _posterior(state: bytes) -> "Posterior | PosteriorUnusable":
-    from tidewheel.bandits.posterior import Posterior
-
-    try:
-        return Posterior.from_bytes(state)
-    except PosteriorUnusable as unusable:
-        return unusable

@@ -13,7 +13,7 @@ from tidewheel.ledger.audit import write_down
 from tidewheel.ledger.decision_records import Decision, Learned, RolledBack
 from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes, posteriors, presets
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.pairs import Pair, learned, lock_pair, save, unknown_pair, write_posteriors
+from tidewheel.ledger.pairs import Pair, learned, lock_pair, read_posterior, save, unknown_pair, write_posteriors
 
 if TYPE_CHECKING:
     from tidewheel.bandits.posterior import Posterior
@@ -49,7 +49,7 @@ class Posteriors:
     def check(self, key: PairKey) -> float:
         """Largest difference between what is stored and what the log teaches, relative to the largest sum; 0 is right.
 
-        Infinite where one of the two is missing or cannot be read.
+        Infinite where one of the two is missing, counts other outcomes, or cannot be read.
 
         Raises:
             NotFound: nothing was ever registered for the pair.
@@ -123,12 +123,16 @@ def from_log(
 
 def difference(connection: Connection, pair_id: int) -> float:
     """`Posteriors.check` inside the caller's transaction, which must be of one snapshot."""
-    stored, taught = learned(connection, pair_id), from_log(connection, pair_id)
-    largest = 0.0 if set(stored) == set(taught) else math.inf
-    for place in set(stored) & set(taught):
-        posterior = stored[place]
-        apart = math.inf if isinstance(posterior, PosteriorUnusable) else posterior.difference(taught[place][0])
-        largest = max(largest, apart)
+    taught = from_log(connection, pair_id)
+    rows = connection.execute(select(posteriors).where(posteriors.c.pair_id == pair_id)).all()
+    largest = 0.0 if {(row.digest, row.signature) for row in rows} == set(taught) else math.inf
+    for row in rows if math.isfinite(largest) else ():
+        stored, (posterior, seq) = read_posterior(row.state), taught[row.digest, row.signature]
+        if isinstance(stored, PosteriorUnusable) or (stored.count, row.count, row.seq) != (
+            posterior.count, posterior.count, seq,
+        ):  # fmt: skip
+            return math.inf
+        largest = max(largest, stored.difference(posterior))
     return largest
 
 

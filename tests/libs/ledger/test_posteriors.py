@@ -104,9 +104,11 @@ class TestCheck:
         assert ledger.posteriors.check(ETH) == 0.0
         ledger.posteriors.rewrite(BTC, "desk", "as the log says now")
         assert ledger.posteriors.check(BTC) == 0.0
-        with ledger._db.write() as connection:
-            connection.execute(update(posteriors).where(own).values(state=b"rot"))
-        assert ledger.posteriors.check(BTC) == float("inf")
+        for damage in ({"count": 9}, {"seq": 99}, {"state": b"rot"}):
+            with ledger._db.write() as connection:
+                connection.execute(update(posteriors).where(own).values(damage))
+            assert ledger.posteriors.check(BTC) == float("inf")
+            ledger.posteriors.rewrite(BTC, "desk", "as the log says")
         with ledger._db.write() as connection:
             connection.execute(delete(posteriors).where(own))
         assert ledger.posteriors.check(BTC) == float("inf")
