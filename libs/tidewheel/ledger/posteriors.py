@@ -124,13 +124,15 @@ def from_log(
 def difference(connection: Connection, pair_id: int) -> float:
     """`Posteriors.check` inside the caller's transaction, which must be of one snapshot."""
     taught = from_log(connection, pair_id)
-    rows = connection.execute(select(posteriors).where(posteriors.c.pair_id == pair_id)).all()
-    largest = 0.0 if {(row.digest, row.signature) for row in rows} == set(taught) else math.inf
-    for row in rows if math.isfinite(largest) else ():
+    columns = (posteriors.c.digest, posteriors.c.signature, posteriors.c.state, posteriors.c.seq)
+    query = select(*columns, posteriors.c.count.label("counted")).where(posteriors.c.pair_id == pair_id)
+    rows = connection.execute(query).all()
+    if {(row.digest, row.signature) for row in rows} != set(taught):
+        return math.inf
+    largest = 0.0
+    for row in rows:
         stored, (posterior, seq) = read_posterior(row.state), taught[row.digest, row.signature]
-        if isinstance(stored, PosteriorUnusable) or (stored.count, row.count, row.seq) != (
-            posterior.count, posterior.count, seq,
-        ):  # fmt: skip
+        if isinstance(stored, PosteriorUnusable) or {stored.count, row.counted} != {posterior.count} or row.seq != seq:
             return math.inf
         largest = max(largest, stored.difference(posterior))
     return largest

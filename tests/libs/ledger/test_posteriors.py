@@ -64,7 +64,7 @@ class TestRebuild:
         """Before a decision the log taught what its choice saw; also where a rollback has dropped it since."""
         menu(ledger)
         seen, made = [], []
-        for reward in (1.0, 2.0, 3.0, 4.0):
+        for reward in (1.0, 2.0, 3.0, 4.0, 5.0):
             seen.append({place: each.to_bytes() for place, each in stored(ledger).items()})
             made.append(decide(ledger))
             learn(ledger, report(made[-1], reward))
@@ -73,7 +73,7 @@ class TestRebuild:
         for decision, known in zip(made, seen, strict=True):
             rebuilt = ledger.posteriors.rebuild(BTC, before=decision)
             assert {place: each.to_bytes() for place, each in rebuilt.items()} == known
-        assert [len(each) for each in seen] == [0, 1, 1, 0]
+        assert [len(each) for each in seen] == [0, 1, 1, 0, 1]
 
     def test_unknown(self, ledger: Ledger) -> None:
         """A pair that nobody registered."""
@@ -147,24 +147,26 @@ class TestRollback:
             pass
         for each in made[1:]:
             learn(ledger, report(each, 9.0))
+        left_out = [learn(ledger, report(decide(ledger), actor="liar", rules=LIAR)).outcome for _ in range(2)][1]
+        assert not left_out.learnt
         done = ledger.posteriors.rollback(BTC, as_of, "desk", "a liar was among them")
-        assert (done.dropped, done.kept) == (4, 1)
+        assert (done.dropped, done.kept) == (5, 1)
         assert len(kept) == len(stored(ledger)) == 1
         assert ledger.posteriors.check(BTC) == ledger.posteriors.check(ETH) == 0.0
         assert len(stored(ledger, ETH)) == 1
         logged = [each.outcome for each in ledger.decisions.log(BTC) if each.outcome]
-        assert [each.dropped_at is None for each in logged] == [True, False, False, False, False]
-        assert {each.dropped_after for each in logged} == {None, 5}
+        assert [each.dropped_at is None for each in logged] == [True, *[False] * 5, True]
+        assert {each.dropped_after for each in logged} == {None, 7} and logged[-1] == left_out
         assert all(abs(each.dropped_at - ledger.now()) < 60_000 for each in logged if each.dropped_at is not None)
-        assert ledger.presets.pair(BTC).realised == 37.0
+        assert ledger.presets.pair(BTC).realised == 39.0
         assert learn(ledger, report(made[1], 9.0)).repeated
         seen = standing(ledger)
-        assert (seen.posterior(seen.presets[0], 2).count, seen.learnt) == (1, 5)
+        assert (seen.posterior(seen.presets[0], 2).count, seen.learnt) == (1, 7)
         entry = ledger.audit.list(1)[0]
         assert (entry.action, entry.reason, entry.detail["dropped"]) == (
             "posterior.rollback",
             "a liar was among them",
-            4,
+            5,
         )
         assert ledger.posteriors.rollback(BTC, as_of, "desk", "again").dropped == 0
         learn(ledger, report(decide(ledger), 2.0))
