@@ -14,7 +14,7 @@ from tidewheel.contracts.states import DecisionState, OutcomeKind, PolicyName, R
 from tidewheel.contracts.strategies import StrategySchema
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.schemas import Answer, RequestBody
-from tidewheel.ledger.decision_records import Decision, KillSwitch, Learnt, Outcome
+from tidewheel.ledger.control.records import Decision, KillSwitch, Learnt, Outcome
 
 _MOST_FIELDS = 64
 _FEATURE = re.compile(r"features\[([^\[\]]*)\]")

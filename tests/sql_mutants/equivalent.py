@@ -19,6 +19,7 @@ _UNIQUE_FENCE = "a fence is drawn once among all leases, so it names the row alo
 _LIES_SO = "the rows lie in this order; that it is asked for keeps it so"
 _LONGER_WAY = "a suspect found where none is leads the longer way, by choose(), to the same files"
 _READ_MORE = "an interval that is too wide: of what is read the newest bars are told"
+_DUE = "one millisecond more or less; the settling looks again, under the pair's lock"
 _CUT = "what is read beyond the interval is cut off"
 
 EQUIVALENT = (
@@ -34,22 +35,27 @@ EQUIVALENT = (
     Same("leases.release", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("run_lease._open_or_settled_as", "without WHERE runs.id", "", _UNIQUE_FENCE),
     Same("runs.stale", "without ORDER BY", "", _LIES_SO),
-    Same("decisions._with_outcomes", "without ORDER BY decisions.number", "", _LIES_SO),
-    Same("outcomes._settle", "without ORDER BY decisions.number", "", _LIES_SO),
-    Same("outcomes._settle", "decisions.expires_at < ?: le", "", "one millisecond more or less, under the pair's lock"),
-    Same("outcomes.due", "decisions.expires_at < ?: le", "", "one millisecond more or less; the settling looks again"),
-    Same("outcomes.due", "without ORDER BY guardrails.id", "", _LIES_SO),
-    Same("pairs._locked", "ORDER BY guardrails.id DESC", "", "any order will do that is the same for all"),
-    Same("pairs._locked", "without ORDER BY guardrails.id", "", _LIES_SO),
-    Same("posteriors._learnt", "without ORDER BY outcomes.seq", "", _LIES_SO),
-    Same("posteriors._learnt", "without LIMIT", "", "the pages are there to spare memory"),
-    Same("presets.of", "without ORDER BY presets.id", "", _LIES_SO),
-    Same("presets.pairs", "without ORDER BY guardrails.id", "", _LIES_SO),
-    Same("reports.read_meant", "without WHERE", "", "more is read than is asked for, and nobody asks for the rest"),
-    Same("learning._left_out", "without LIMIT", "", "the share is taken of the newest 199 in any case"),
-    Same("decision_checks._holes", "without ORDER BY", "", _LIES_SO),
-    Same("decision_checks.wrong_outcomes", "without ORDER BY", "", _LIES_SO),
-    Same("decision_checks.wrong_posteriors", "without ORDER BY", "", _LIES_SO),
+    Same("control/decisions._with_outcomes", "without ORDER BY decisions.number", "", _LIES_SO),
+    Same("control/outcomes._settle", "without ORDER BY decisions.number", "", _LIES_SO),
+    Same("control/outcomes._settle", "decisions.expires_at < ?: le", "", _DUE),
+    Same("control/outcomes.due", "decisions.expires_at < ?: le", "", _DUE),
+    Same("control/outcomes.due", "without ORDER BY guardrails.id", "", _LIES_SO),
+    Same("control/pairs._locked", "ORDER BY guardrails.id DESC", "", "any order will do that is the same for all"),
+    Same("control/pairs._locked", "without ORDER BY guardrails.id", "", _LIES_SO),
+    Same("control/posteriors._learnt", "without ORDER BY outcomes.seq", "", _LIES_SO),
+    Same("control/posteriors._learnt", "without LIMIT", "", "the pages are there to spare memory"),
+    Same("control/presets.of", "without ORDER BY presets.id", "", _LIES_SO),
+    Same("control/presets.pairs", "without ORDER BY guardrails.id", "", _LIES_SO),
+    Same(
+        "control/reports.read_meant",
+        "without WHERE",
+        "",
+        "more is read than is asked for, and nobody asks for the rest",
+    ),
+    Same("control/learning._left_out", "without LIMIT", "", "the share is taken of the newest 199 in any case"),
+    Same("control/checks._holes", "without ORDER BY", "", _LIES_SO),
+    Same("control/checks.wrong_outcomes", "without ORDER BY", "", _LIES_SO),
+    Same("control/checks.wrong_posteriors", "without ORDER BY", "", _LIES_SO),
     Same("claims.claim", "ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("claims.claim", "without ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("leases.acquire", "ON CONFLICT without WHERE", ".one()", "what is taken here was ended by this transaction"),

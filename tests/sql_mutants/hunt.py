@@ -28,6 +28,7 @@ from tests.sql_mutants.slips import LOCKING, slips, text
 from tidewheel.ledger.tables import metadata
 
 _LEDGER = Path(tidewheel.ledger.__file__).parent
+_ROOMS = (_LEDGER, _LEDGER / "control")  #: whose statements are the ledger's own; migrations are not
 _ENOUGH = 60.0  #: seconds of tests for one slip, the quickest tests first
 _BROKEN = 251  #: exit code of a fork that could not plant
 _NONE = 250  #: exit code of a fork none of whose tests failed; otherwise it is the failing one's number
@@ -38,7 +39,7 @@ _PATIENCE = 180.0  #: seconds; after them a slip counts as found, for its tests 
 class Mutant:
     """One slip in what one line of the ledger executes, whichever optional conditions it has there."""
 
-    place: str  #: module.function, or schema.table
+    place: str  #: module.function, the module as a path below the ledger; or schema.table
     line: int  #: 0 where it is no statement's
     slip: str
     code: str  #: the line
@@ -187,8 +188,8 @@ def _executed(change: Callable[[ClauseElement, str, int, bool], ClauseElement]) 
             reflects = reflects or frame.f_code.co_filename.endswith("reflection.py")
             frame = frame.f_back
         file = Path(frame.f_code.co_filename)
-        if file.parent == _LEDGER and not reflects:
-            place = f"{file.stem}.{frame.f_code.co_name}"
+        if file.parent in _ROOMS and not reflects:
+            place = f"{file.relative_to(_LEDGER).with_suffix('').as_posix()}.{frame.f_code.co_name}"
             changed = change(statement, place, frame.f_lineno, connection.dialect.name == "postgresql")
             if changed is not statement:
                 # To SQLAlchemy's cache a function of another name is the same statement.

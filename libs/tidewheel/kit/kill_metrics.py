@@ -9,8 +9,8 @@ from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.limits import MetricLimit
 from tidewheel.kit.logs import logger
 from tidewheel.kit.settings import CommaSeparated
-from tidewheel.ledger.decision_records import KillSwitch
-from tidewheel.ledger.switches import Switches
+from tidewheel.ledger.control.records import KillSwitch
+from tidewheel.ledger.control.switches import Switches
 
 CAUSE = "metric"
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Row, and_, func, or_, select
 from tidewheel.contracts.errors import BadCandles, NotFound
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.ledger.archive import Archive
-from tidewheel.ledger.decision_checks import wrong_numbers, wrong_outcomes, wrong_posteriors
+from tidewheel.ledger.control.checks import wrong_numbers, wrong_outcomes, wrong_posteriors
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.files import select_files
 from tidewheel.ledger.records import Finding

@@ -6,28 +6,28 @@ from tidewheel.contracts.errors import TidewheelError
 from tidewheel.contracts.states import Purpose
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.archive import Archive
-from tidewheel.ledger.audit import Audit
 from tidewheel.ledger.backfills import Backfills
 from tidewheel.ledger.bars import Bars
 from tidewheel.ledger.claims import Claims
-from tidewheel.ledger.decisions import Decisions
+from tidewheel.ledger.control.audit import Audit
+from tidewheel.ledger.control.decisions import Decisions
+from tidewheel.ledger.control.outcomes import Outcomes
+from tidewheel.ledger.control.pairs import Memory
+from tidewheel.ledger.control.posteriors import Posteriors
+from tidewheel.ledger.control.presets import Presets
+from tidewheel.ledger.control.switches import Switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.failures import Failures
 from tidewheel.ledger.fsck import fsck
 from tidewheel.ledger.keys import Keys
 from tidewheel.ledger.leases import Leases
 from tidewheel.ledger.outbox import Outbox
-from tidewheel.ledger.outcomes import Outcomes
-from tidewheel.ledger.pairs import Memory
-from tidewheel.ledger.posteriors import Posteriors
-from tidewheel.ledger.presets import Presets
 from tidewheel.ledger.records import Finding, Identity, Migrated
 from tidewheel.ledger.regimes import Regimes
 from tidewheel.ledger.replicas import Replicas
 from tidewheel.ledger.runs import Runs
 from tidewheel.ledger.schema import check_database, migrate_database
 from tidewheel.ledger.streams import Streams
-from tidewheel.ledger.switches import Switches
 from tidewheel.ledger.versions import Versions
 
 

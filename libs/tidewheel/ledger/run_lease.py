@@ -9,7 +9,8 @@ from sqlalchemy import Connection, update
 from tidewheel.contracts.errors import BadInput, FenceLost, TidewheelError, Unavailable
 from tidewheel.contracts.states import PromotionAction, RunState
 from tidewheel.contracts.verdicts import Verdict
-from tidewheel.ledger import claims, leases, switches, versions
+from tidewheel.ledger import claims, leases, versions
+from tidewheel.ledger.control import switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease, NewVersion, Run, SealedFile, Version
 from tidewheel.ledger.run_rows import read_run

@@ -9,7 +9,7 @@ from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.states import Origin, PromotionAction
 from tidewheel.contracts.verdicts import Verdict
-from tidewheel.ledger import switches
+from tidewheel.ledger.control import switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.outbox import post
 from tidewheel.ledger.records import NewVersion, Promotion, Version

@@ -23,7 +23,7 @@ from services.fleet.prove.proof import Budget, Tally, Tell
 from tidewheel.contracts.errors import PosteriorUnusable, TidewheelError
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import PolicyName, Reason
-from tidewheel.ledger.decision_records import Asked, Choice
+from tidewheel.ledger.control.records import Asked, Choice
 from tidewheel.ledger.open import open_ledger
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from tidewheel.contracts.states import PolicyName, Reason
 from tidewheel.contracts.strategies import PolicySpec, StrategySchema
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import DECISIONS
-from tidewheel.ledger.decision_records import Asked, Choice, Decision, Standing
+from tidewheel.ledger.control.records import Asked, Choice, Decision, Standing
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Json
 

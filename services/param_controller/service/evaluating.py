@@ -25,7 +25,7 @@ from tidewheel.contracts.states import PolicyName
 from tidewheel.contracts.strategies import PolicySpec, StrategySchema
 from tidewheel.contracts.times import EARLIEST, LATEST, UtcMillis, parse_time
 from tidewheel.features.frames import Floats
-from tidewheel.ledger.decision_records import Logged, Preset
+from tidewheel.ledger.control.records import Logged, Preset
 from tidewheel.ledger.open import Ledger
 
 MOST = 100_000  #: decisions that an evaluation of a preset reads

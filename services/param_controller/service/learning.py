@@ -9,7 +9,7 @@ from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.strategies import StrategySchema
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import OUTCOMES
-from tidewheel.ledger.decision_records import Learnt, Report, Rules
+from tidewheel.ledger.control.records import Learnt, Report, Rules
 from tidewheel.ledger.open import Ledger
 
 _SETTLED_AT_ONCE = 200  #: decisions in one transaction, for which others wait

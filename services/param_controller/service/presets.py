@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import PairKey
-from tidewheel.ledger.decision_records import Preset
+from tidewheel.ledger.control.records import Preset
 from tidewheel.ledger.open import Ledger
 
 

@@ -10,7 +10,7 @@ from tidewheel.contracts.times import DAY
 from tidewheel.kit.kill_metrics import watch_metric
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import KILL_SWITCHES
-from tidewheel.ledger.decision_records import FLEET, KillSwitch
+from tidewheel.ledger.control.records import FLEET, KillSwitch
 from tidewheel.ledger.open import Ledger
 
 BY_HAND = "hand"

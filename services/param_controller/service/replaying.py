@@ -13,7 +13,7 @@ from tidewheel.bandits.context import Context
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import Reason
 from tidewheel.contracts.strategies import StrategySchema
-from tidewheel.ledger.decision_records import Choice, Decision, KillSwitch, Preset, Standing
+from tidewheel.ledger.control.records import Choice, Decision, KillSwitch, Preset, Standing
 from tidewheel.ledger.open import Ledger
 
 _SAME = 1e-9  #: relative difference of propensities that is none

@@ -33,7 +33,7 @@ from tidewheel.contracts.states import OutcomeKind, Reason
 from tidewheel.contracts.strategies import StrategySchema
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import Floats
-from tidewheel.ledger.decision_records import FLEET, Learned, Logged, PairState, Preset
+from tidewheel.ledger.control.records import FLEET, Learned, Logged, PairState, Preset
 from tidewheel.ledger.open import Ledger
 
 NEWEST = 20_000  #: decisions that a report is about, unless it is asked for others

@@ -9,7 +9,7 @@ import numpy as np
 from tidewheel.bandits.posterior import Posterior
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.times import DAY
-from tidewheel.ledger.decision_records import Decision, Logged, Outcome
+from tidewheel.ledger.control.records import Decision, Logged, Outcome
 from tidewheel.ledger.open import Ledger
 
 Place = tuple[str, str]  #: digest of a preset's params, signature of the context

@@ -7,7 +7,7 @@ import numpy as np
 
 from tidewheel.bandits.evaluation import Log
 from tidewheel.contracts.strategies import StrategySchema
-from tidewheel.ledger.decision_records import Decision, Logged, Outcome
+from tidewheel.ledger.control.records import Decision, Logged, Outcome
 
 
 @dataclass(frozen=True, slots=True)

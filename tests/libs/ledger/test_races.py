@@ -11,17 +11,17 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, insert, select, update
 
-from tests.libs.ledger.deciding import BTC, RULES, asked, decided, menu, report, standing
+from tests.libs.ledger.control.deciding import BTC, RULES, asked, decided, menu, report, standing
 from tests.libs.ledger.rows import PASSED, new_version, published, seal
 from tests.libs.ledger.test_runs import TTL, started
 from tidewheel.contracts.errors import Conflict
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import ClaimState, RunState
-from tidewheel.ledger.decision_tables import decisions, guardrails
+from tidewheel.ledger.control.switches import trip
+from tidewheel.ledger.control.tables import decisions, guardrails
 from tidewheel.ledger.leases import guard
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.suspects import SUSPECT
-from tidewheel.ledger.switches import trip
 from tidewheel.ledger.tables import claims, leases, runs
 
 _A_MOMENT = 0.3  #: seconds in which the other would be done, were it not waiting

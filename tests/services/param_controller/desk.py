@@ -13,7 +13,7 @@ from services.param_controller.service.schema_files import Schemas
 from tests.services.param_controller.asked import BREAKOUT
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.strategies import StrategySchema
-from tidewheel.ledger.decision_records import Decision, Learnt
+from tidewheel.ledger.control.records import Decision, Learnt
 from tidewheel.ledger.open import Ledger
 
 BTC = PairKey("breakout", "BTC/USDT")

@@ -19,7 +19,7 @@ from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import Reason
 from tidewheel.contracts.strategies import StrategySchema
 from tidewheel.kit.web import create_app
-from tidewheel.ledger.decision_records import Choice, KillSwitch, Preset, Standing
+from tidewheel.ledger.control.records import Choice, KillSwitch, Preset, Standing
 
 BTC = PairKey("breakout", "BTC/USDT")
 CONTEXT = encode(BREAKOUT, {"vol": 0.2}, {})

@@ -11,7 +11,7 @@ from tests.services.param_controller.asked import BREAKOUT
 from tests.services.param_controller.desk import BTC
 from tidewheel.contracts.states import DecisionState, OutcomeKind, PolicyName, Reason
 from tidewheel.features.frames import Floats
-from tidewheel.ledger.decision_records import Decision, Outcome
+from tidewheel.ledger.control.records import Decision, Outcome
 
 
 def trial(number: int, x: float, preset: str, reward: float, propensities: dict[str, float]) -> Trial:

@@ -13,7 +13,7 @@ from typing import TextIO
 from services.fleet.prove.programs.nursery import IDLE_SECONDS, crash, opened, raise_workers
 from tidewheel.contracts.errors import TidewheelError, Unavailable
 from tidewheel.contracts.keys import PairKey
-from tidewheel.ledger.decision_records import Decision, Learnt, Report, Rules
+from tidewheel.ledger.control.records import Decision, Learnt, Report, Rules
 from tidewheel.ledger.open import Ledger
 
 PAIRS = (PairKey("momentum", "BTC/USDT"), PairKey("momentum", "ETH/USDT"))

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import Connection
 
 from services.fleet.prove.programs.tellers import main
-from tidewheel.ledger import learning
+from tidewheel.ledger.control import learning
+from tidewheel.ledger.control.learning import Lesson
+from tidewheel.ledger.control.pairs import Pair, write_posteriors
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.learning import Lesson
-from tidewheel.ledger.pairs import Pair, write_posteriors
 
 _remember = Lesson.remember
 

@@ -4,8 +4,8 @@ import builtins
 
 from sqlalchemy import Connection, insert, select
 
-from tidewheel.ledger.decision_records import AuditEntry
-from tidewheel.ledger.decision_tables import audit
+from tidewheel.ledger.control.records import AuditEntry
+from tidewheel.ledger.control.tables import audit
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Json
 

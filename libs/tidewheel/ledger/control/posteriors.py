@@ -9,11 +9,19 @@ from sqlalchemy import Connection, delete, or_, select, update
 from tidewheel.contracts.errors import BadInput, PosteriorUnusable
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.times import UtcMillis, iso
-from tidewheel.ledger.audit import write_down
-from tidewheel.ledger.decision_records import Decision, Learned, RolledBack
-from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes, posteriors, presets
+from tidewheel.ledger.control.audit import write_down
+from tidewheel.ledger.control.pairs import (
+    Pair,
+    learned,
+    lock_pair,
+    read_posterior,
+    save,
+    unknown_pair,
+    write_posteriors,
+)
+from tidewheel.ledger.control.records import Decision, Learned, RolledBack
+from tidewheel.ledger.control.tables import decisions, guardrails, outcomes, posteriors, presets
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.pairs import Pair, learned, lock_pair, read_posterior, save, unknown_pair, write_posteriors
 
 if TYPE_CHECKING:
     from tidewheel.bandits.posterior import Posterior

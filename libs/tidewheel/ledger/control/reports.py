@@ -8,11 +8,11 @@ from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import DecisionState, OutcomeKind
 from tidewheel.contracts.times import UtcMillis, iso
-from tidewheel.ledger.decision_records import Decision, Outcome, Report
-from tidewheel.ledger.decision_rows import outcomes_of, select_decisions, to_decision, unknown_decision
-from tidewheel.ledger.decision_tables import decisions, outcomes
-from tidewheel.ledger.decisions import latest_open
-from tidewheel.ledger.pairs import Pair, unknown_pair
+from tidewheel.ledger.control.decisions import latest_open
+from tidewheel.ledger.control.pairs import Pair, unknown_pair
+from tidewheel.ledger.control.records import Decision, Outcome, Report
+from tidewheel.ledger.control.rows import outcomes_of, select_decisions, to_decision, unknown_decision
+from tidewheel.ledger.control.tables import decisions, outcomes
 
 
 class Meant:

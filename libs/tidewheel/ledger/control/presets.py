@@ -6,11 +6,11 @@ from tidewheel.contracts.canonical import digest_of
 from tidewheel.contracts.errors import Conflict, NotFound
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.keys import preset_id as known_as
-from tidewheel.ledger.audit import write_down
-from tidewheel.ledger.decision_records import PairState, Preset
-from tidewheel.ledger.decision_tables import guardrails, presets
+from tidewheel.ledger.control.audit import write_down
+from tidewheel.ledger.control.pairs import Pair, find_pair, lock_pair, new_pair, pair_state, preset, save
+from tidewheel.ledger.control.records import PairState, Preset
+from tidewheel.ledger.control.tables import guardrails, presets
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.pairs import Pair, find_pair, lock_pair, new_pair, pair_state, preset, save
 from tidewheel.ledger.records import Json
 
 

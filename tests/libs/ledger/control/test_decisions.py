@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from tests.libs.ledger.deciding import (
+from tests.libs.ledger.control.deciding import (
     ALIKE,
     BTC,
     ETH,
@@ -27,8 +27,8 @@ from tests.libs.ledger.deciding import (
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound, PosteriorUnusable, TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import DecisionState, PolicyName, Reason
-from tidewheel.ledger.decision_records import Choice, Decision, Standing
-from tidewheel.ledger.decision_tables import guardrails, posteriors
+from tidewheel.ledger.control.records import Choice, Decision, Standing
+from tidewheel.ledger.control.tables import guardrails, posteriors
 from tidewheel.ledger.open import Ledger, open_ledger
 
 _DAY = 86_400_000
@@ -208,7 +208,7 @@ class TestLookBack:
 
     def test_list_and_log(self, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
         """Newest first with a limit, or oldest first without; each with its outcome, of one pair."""
-        monkeypatch.setattr("tidewheel.ledger.decisions._PAGE", 2)
+        monkeypatch.setattr("tidewheel.ledger.control.decisions._PAGE", 2)
         menu(ledger, ALIKE, ETH, BTC)
         made = decided(ledger, asked(), asked(ETH), asked(choose="slow"), asked(), asked(), asked(ALIKE))
         outcome = learn(ledger, report(made[2], 3.0)).outcome

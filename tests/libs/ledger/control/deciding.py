@@ -2,10 +2,14 @@
 
 from collections.abc import Callable
 
-from tidewheel.contracts.errors import TidewheelError
+from sqlalchemy import update
+
+from tidewheel.bandits.posterior import Posterior
+from tidewheel.contracts.errors import PosteriorUnusable, TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import PolicyName, Reason
-from tidewheel.ledger.decision_records import Asked, Choice, Decision, Learnt, Report, Rules, Standing
+from tidewheel.ledger.control.records import Asked, Choice, Decision, Learnt, Report, Rules, Standing
+from tidewheel.ledger.control.tables import decisions
 from tidewheel.ledger.open import Ledger
 
 BTC, ETH = PairKey("momentum", "BTC/USDT"), PairKey("momentum", "ETH/USDT")
@@ -106,3 +110,17 @@ def standing(ledger: Ledger, key: PairKey = BTC, signature: str = SIGNATURE) -> 
 
     ledger.decisions.decide([asked(key, look, signature=signature)])
     return seen[0]
+
+
+def expire(ledger: Ledger, *ids: int) -> None:
+    """Let the decisions' time be over; all where none is named."""
+    with ledger._db.write() as connection:
+        mine = decisions.c.id.in_(ids) if ids else decisions.c.id.is_not(None)
+        connection.execute(update(decisions).where(mine).values(expires_at=ledger.now() - 1))
+
+
+def stored(ledger: Ledger, key: PairKey = BTC) -> dict[tuple[str, str], Posterior]:
+    """What is stored of a pair's learning and can be read."""
+    return {
+        place: found for place, found in ledger.posteriors.of(key).items() if not isinstance(found, PosteriorUnusable)
+    }

@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, or_, select
 
 from tidewheel.contracts.states import DecisionState, OutcomeKind
-from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes
-from tidewheel.ledger.posteriors import difference
+from tidewheel.ledger.control.posteriors import difference
+from tidewheel.ledger.control.tables import decisions, guardrails, outcomes
 
 _SAME = 1e-9  #: by which two sums may differ, relative to the largest
 

@@ -3,11 +3,10 @@
 import pytest
 from sqlalchemy import delete, select, update
 
-from tests.libs.ledger.deciding import BTC, ETH, RULES, asked, decided, learn, menu, report
-from tests.libs.ledger.test_outcomes import expire
+from tests.libs.ledger.control.deciding import BTC, ETH, RULES, asked, decided, expire, learn, menu, report
 from tidewheel.contracts.keys import PairKey
-from tidewheel.ledger.decision_checks import wrong_numbers, wrong_outcomes, wrong_posteriors
-from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes, posteriors
+from tidewheel.ledger.control.checks import wrong_numbers, wrong_outcomes, wrong_posteriors
+from tidewheel.ledger.control.tables import decisions, guardrails, outcomes, posteriors
 from tidewheel.ledger.open import Ledger
 
 FIRST = select(guardrails.c.id).where(guardrails.c.instrument == BTC.instrument).scalar_subquery()

@@ -9,11 +9,11 @@ from sqlalchemy import Connection, insert, select, update
 from tidewheel.contracts.errors import PosteriorUnusable
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import DecisionState, OutcomeKind
-from tidewheel.ledger.decision_records import Decision, KillSwitch, Learnt, Outcome, Report, Rules
-from tidewheel.ledger.decision_tables import decisions, outcomes
+from tidewheel.ledger.control.pairs import Known, Memory, Pair, save, write_posteriors
+from tidewheel.ledger.control.records import Decision, KillSwitch, Learnt, Outcome, Report, Rules
+from tidewheel.ledger.control.switches import trip
+from tidewheel.ledger.control.tables import decisions, outcomes
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.pairs import Known, Memory, Pair, save, write_posteriors
-from tidewheel.ledger.switches import trip
 
 if TYPE_CHECKING:
     from tidewheel.bandits.posterior import Posterior

@@ -9,8 +9,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import NotFound, PosteriorUnusable
 from tidewheel.contracts.keys import PairKey
-from tidewheel.ledger.decision_records import Learned, PairState, Preset
-from tidewheel.ledger.decision_tables import guardrails, posteriors, presets
+from tidewheel.ledger.control.records import Learned, PairState, Preset
+from tidewheel.ledger.control.tables import guardrails, posteriors, presets
 from tidewheel.ledger.engine import Database
 
 if TYPE_CHECKING:

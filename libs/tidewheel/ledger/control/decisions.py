@@ -11,12 +11,12 @@ from tidewheel.contracts.errors import Conflict, TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import DecisionState
 from tidewheel.contracts.times import UtcMillis
-from tidewheel.ledger.decision_records import Asked, Choice, Decision, KillSwitch, Logged, Preset, Standing
-from tidewheel.ledger.decision_rows import outcomes_of, read_decision, select_decisions, to_decision, unknown_decision
-from tidewheel.ledger.decision_tables import decisions, guardrails
+from tidewheel.ledger.control.pairs import Known, Memory, Pair, find_pair, lock_pairs, save, unknown_pair
+from tidewheel.ledger.control.records import Asked, Choice, Decision, KillSwitch, Logged, Preset, Standing
+from tidewheel.ledger.control.rows import outcomes_of, read_decision, select_decisions, to_decision, unknown_decision
+from tidewheel.ledger.control.switches import covering
+from tidewheel.ledger.control.tables import decisions, guardrails
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.pairs import Known, Memory, Pair, find_pair, lock_pairs, save, unknown_pair
-from tidewheel.ledger.switches import covering
 
 _DAY = 86_400_000
 _PAGE = 1_000  #: rows of the log that are read at once

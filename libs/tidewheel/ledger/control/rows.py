@@ -7,8 +7,8 @@ from sqlalchemy import Connection, Row, Select, select
 from tidewheel.contracts.errors import NotFound
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import DecisionState, OutcomeKind, PolicyName, Reason
-from tidewheel.ledger.decision_records import Decision, Outcome
-from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes, presets
+from tidewheel.ledger.control.records import Decision, Outcome
+from tidewheel.ledger.control.tables import decisions, guardrails, outcomes, presets
 
 
 def select_decisions() -> Select[Any]:

@@ -9,13 +9,13 @@ from sqlalchemy import func, select
 from tidewheel.contracts.errors import PosteriorUnusable, TidewheelError
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.states import DecisionState
-from tidewheel.ledger.decision_records import Learnt, Report, Rules
-from tidewheel.ledger.decision_rows import select_decisions, to_decision
-from tidewheel.ledger.decision_tables import decisions, guardrails
+from tidewheel.ledger.control.learning import Lesson
+from tidewheel.ledger.control.pairs import Memory, lock_pairs
+from tidewheel.ledger.control.records import Learnt, Report, Rules
+from tidewheel.ledger.control.reports import Meant, read_meant
+from tidewheel.ledger.control.rows import select_decisions, to_decision
+from tidewheel.ledger.control.tables import decisions, guardrails
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.learning import Lesson
-from tidewheel.ledger.pairs import Memory, lock_pairs
-from tidewheel.ledger.reports import Meant, read_meant
 
 
 class Outcomes:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.libs.ledger.deciding import ALIKE, BTC, ETH, FAST, SLOW, decide, menu, standing
+from tests.libs.ledger.control.deciding import ALIKE, BTC, ETH, FAST, SLOW, decide, menu, standing
 from tidewheel.contracts.canonical import digest_of
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.ledger.open import Ledger

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import delete, select, update
 
-from tests.libs.ledger.deciding import (
+from tests.libs.ledger.control.deciding import (
     ALIKE,
     BTC,
     ETH,
@@ -14,15 +14,16 @@ from tests.libs.ledger.deciding import (
     choice,
     decide,
     decided,
+    expire,
     learn,
     menu,
     report,
     standing,
+    stored,
 )
-from tests.libs.ledger.test_outcomes import expire, stored
 from tidewheel.contracts.errors import BadInput, NotFound, PosteriorUnusable
-from tidewheel.ledger.decision_records import Decision
-from tidewheel.ledger.decision_tables import guardrails, outcomes, posteriors
+from tidewheel.ledger.control.records import Decision
+from tidewheel.ledger.control.tables import guardrails, outcomes, posteriors
 from tidewheel.ledger.open import Ledger
 
 FADING = replace(RULES, half_life_ms=60_000)
@@ -31,7 +32,7 @@ LIAR = replace(RULES, max_key_share=0.05)
 
 def taught(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[Decision]:
     """A log of all kinds: presets and meanings of the context, fading, clipped, left out, defaulted; read in pages."""
-    monkeypatch.setattr("tidewheel.ledger.posteriors._PAGE", 2)
+    monkeypatch.setattr("tidewheel.ledger.control.posteriors._PAGE", 2)
     menu(ledger, ETH, ALIKE, BTC)
     other = [decide(ledger, asked(ETH, choice(context=(1.0, each)))) for each in (2.0, 3.0)]
     made = [

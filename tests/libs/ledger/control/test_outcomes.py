@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from tests.libs.ledger.deciding import (
+from tests.libs.ledger.control.deciding import (
     BTC,
     ETH,
     MINUTE,
@@ -18,17 +18,19 @@ from tests.libs.ledger.deciding import (
     choice,
     decide,
     decided,
+    expire,
     learn,
     menu,
     report,
     standing,
+    stored,
 )
 from tidewheel.bandits.posterior import Posterior
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound, PosteriorUnusable, TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import DecisionState, OutcomeKind
-from tidewheel.ledger.decision_records import Learnt, Report
-from tidewheel.ledger.decision_tables import decisions, guardrails, outcomes, posteriors
+from tidewheel.ledger.control.records import Learnt, Report
+from tidewheel.ledger.control.tables import decisions, guardrails, outcomes, posteriors
 from tidewheel.ledger.open import Ledger
 
 
@@ -47,19 +49,6 @@ def rows(ledger: Ledger) -> list[Any]:
             [tuple(row) for row in connection.execute(table.select()).all()]
             for table in (guardrails, decisions, outcomes, posteriors)
         ]
-
-
-def expire(ledger: Ledger, *ids: int) -> None:
-    """Let the decisions' time be over; all where none is named."""
-    with ledger._db.write() as connection:
-        mine = decisions.c.id.in_(ids) if ids else decisions.c.id.is_not(None)
-        connection.execute(update(decisions).where(mine).values(expires_at=ledger.now() - 1))
-
-
-def stored(ledger: Ledger, key: PairKey = BTC) -> dict[tuple[str, str], Posterior]:
-    return {
-        place: found for place, found in ledger.posteriors.of(key).items() if not isinstance(found, PosteriorUnusable)
-    }
 
 
 class TestLearn:

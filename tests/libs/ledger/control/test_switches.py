@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from tests.libs.ledger.deciding import BTC, ETH, asked, decided, menu, standing
+from tests.libs.ledger.control.deciding import BTC, ETH, asked, decided, menu, standing
 from tests.libs.ledger.rows import PASSED, REFUSED, new_version, published, seal
 from tests.libs.ledger.test_runs import started
 from tidewheel.contracts.errors import BadInput, Conflict, FenceLost, NotFound
 from tidewheel.contracts.states import ClaimState, PromotionAction, RunState
-from tidewheel.ledger.decision_tables import kill_switches
+from tidewheel.ledger.control.tables import kill_switches
 from tidewheel.ledger.open import Ledger, open_ledger
 
 

@@ -9,11 +9,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.verdicts import StepResult, Verdict
-from tidewheel.ledger.audit import write_down
-from tidewheel.ledger.decision_records import FLEET, KillSwitch
-from tidewheel.ledger.decision_tables import kill_switches
+from tidewheel.ledger.control.audit import write_down
+from tidewheel.ledger.control.pairs import Pair, lock_every_pair, lock_pair, save
+from tidewheel.ledger.control.records import FLEET, KillSwitch
+from tidewheel.ledger.control.tables import kill_switches
 from tidewheel.ledger.engine import Database
-from tidewheel.ledger.pairs import Pair, lock_every_pair, lock_pair, save
 
 STEP = "kill_switch"  #: of a verdict, and the code of a refusal
 

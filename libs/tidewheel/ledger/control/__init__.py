@@ -1,0 +1,1 @@
+"""Parameter control in the ledger: presets, decisions, outcomes, posteriors, kill switches. See README.md."""
