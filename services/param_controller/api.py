@@ -29,15 +29,15 @@ from services.param_controller.schemas import (
     SwitchView,
 )
 from services.param_controller.service.deciding import Deciding, Question
-from services.param_controller.service.evaluating import evaluation
 from services.param_controller.service.group_commit import GroupCommit
 from services.param_controller.service.learning import Learning, Told
 from services.param_controller.service.presets import Menu
 from services.param_controller.service.rails import Rails
-from services.param_controller.service.report_page import CONTENT_SECURITY_POLICY, page
-from services.param_controller.service.reporting import NEWEST
-from services.param_controller.service.reporting import report as report_of
-from services.param_controller.service.reviews import EvaluateRequest, EvaluationView, Report
+from services.param_controller.service.review.evaluating import evaluation
+from services.param_controller.service.review.page import CONTENT_SECURITY_POLICY, page
+from services.param_controller.service.review.reporting import NEWEST
+from services.param_controller.service.review.reporting import report as report_of
+from services.param_controller.service.review.views import EvaluateRequest, EvaluationView, Report
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import ConfigId, PairKey

@@ -12,7 +12,7 @@ from services.fleet.output import json_option, print_json, print_rows, table
 from tidewheel.contracts.states import PolicyName
 
 if TYPE_CHECKING:
-    from services.param_controller.service.reviews import EvaluationView, Report
+    from services.param_controller.service.review.views import EvaluationView, Report
     from services.param_controller.service.schema_files import Schemas
     from tidewheel.contracts.keys import PairKey
     from tidewheel.ledger.open import Ledger
@@ -91,7 +91,7 @@ def replay(ctx: click.Context, strategy: str, instrument: str, limit: int | None
     from dataclasses import asdict
 
     with _opened() as (ledger, schemas):
-        from services.param_controller.service.replaying import replay as derive
+        from services.param_controller.service.review.replaying import replay as derive
 
         found = derive(ledger, schemas, _pair(strategy, instrument), limit)
     if as_json:
@@ -130,8 +130,8 @@ def evaluate(
     with _opened() as (ledger, schemas):
         from pydantic import ValidationError
 
-        from services.param_controller.service.evaluating import evaluation
-        from services.param_controller.service.reviews import EvaluateRequest
+        from services.param_controller.service.review.evaluating import evaluation
+        from services.param_controller.service.review.views import EvaluateRequest
 
         asked = {"strategy": strategy, "instrument": instrument, "target": target, "since": since, "until": until}
         try:
@@ -170,9 +170,9 @@ def _print_evaluation(found: "EvaluationView") -> None:
 def report(strategy: str, instrument: str, limit: int | None, html: Path | None, as_json: bool) -> None:
     """Tell what was served on a pair, why, and what came of it."""
     with _opened() as (ledger, schemas):
-        from services.param_controller.service.report_page import page
-        from services.param_controller.service.reporting import NEWEST
-        from services.param_controller.service.reporting import report as made
+        from services.param_controller.service.review.page import page
+        from services.param_controller.service.review.reporting import NEWEST
+        from services.param_controller.service.review.reporting import report as made
 
         told = made(ledger, schemas, _pair(strategy, instrument), limit or NEWEST)
     if html is not None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from services.param_controller.service.evaluating import evaluation
-from services.param_controller.service.reviews import EvaluateRequest, EvaluationView
+from services.param_controller.service.review.evaluating import evaluation
+from services.param_controller.service.review.views import EvaluateRequest, EvaluationView
 from tests.problems import problem_of
 from tests.services.param_controller.conftest import Api
 from tests.services.param_controller.desk import BTC, Desk, changed

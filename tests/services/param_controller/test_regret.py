@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from scipy.special import ndtri
 
-from services.param_controller.service.regret import Regret, regret
-from services.param_controller.service.reporting import mean_interval
-from services.param_controller.service.trials import Trial
+from services.param_controller.service.review.regret import Regret, regret
+from services.param_controller.service.review.reporting import mean_interval
+from services.param_controller.service.review.trials import Trial
 from tests.services.param_controller.asked import BREAKOUT
 from tests.services.param_controller.desk import BTC
 from tidewheel.contracts.states import DecisionState, OutcomeKind, PolicyName, Reason

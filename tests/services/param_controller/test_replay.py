@@ -5,8 +5,8 @@ from json import dumps
 import pytest
 from sqlalchemy import text
 
-from services.param_controller.service.replaying import replay
-from services.param_controller.service.retrace import retrace
+from services.param_controller.service.review.replaying import replay
+from services.param_controller.service.review.retrace import retrace
 from services.param_controller.service.schema_files import Schemas
 from tests.services.param_controller.desk import BTC, Desk, changed
 from tidewheel.contracts.errors import NotFound

@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from services.param_controller.service.reporting import report
+from services.param_controller.service.review.reporting import report
 from tests.problems import problem_of
 from tests.services.param_controller.conftest import Api
 from tests.services.param_controller.desk import BTC, Desk, changed

@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 import pytest
 
 from services.param_controller.schemas import SwitchView
-from services.param_controller.service.report_page import page
-from services.param_controller.service.reviews import (
+from services.param_controller.service.review.page import page
+from services.param_controller.service.review.views import (
     Believed,
     ChangesReport,
     Counted,

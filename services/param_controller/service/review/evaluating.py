@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from pydantic import ValidationError
 
-from services.param_controller.service.retrace import Moment, retrace
-from services.param_controller.service.reviews import (
+from services.param_controller.service.review.retrace import Moment, retrace
+from services.param_controller.service.review.trials import Trial, as_log, trials
+from services.param_controller.service.review.views import (
     EstimateView,
     EvaluateRequest,
     EvaluationView,
@@ -15,7 +16,6 @@ from services.param_controller.service.reviews import (
     PolicyTarget,
 )
 from services.param_controller.service.schema_files import Schemas
-from services.param_controller.service.trials import Trial, as_log, trials
 from tidewheel.bandits.evaluation import Estimate, always, evaluate
 from tidewheel.bandits.policies import choose
 from tidewheel.bandits.posterior import Posterior

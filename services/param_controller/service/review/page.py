@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Sequence
 from xml.etree.ElementTree import Element, SubElement, tostring
 
-from services.param_controller.service.pictures import COLOURS, course, densities
-from services.param_controller.service.reviews import Counted, Interval, PresetReport, RegretReport, Report
+from services.param_controller.service.review.pictures import COLOURS, course, densities
+from services.param_controller.service.review.views import Counted, Interval, PresetReport, RegretReport, Report
 from tidewheel.contracts.times import UtcMillis, iso
 
 #: What a browser may do with the page: show it.

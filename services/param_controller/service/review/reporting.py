@@ -10,8 +10,9 @@ import numpy as np
 from scipy.special import stdtrit
 
 from services.param_controller.schemas import SwitchView
-from services.param_controller.service.regret import regret
-from services.param_controller.service.reviews import (
+from services.param_controller.service.review.regret import regret
+from services.param_controller.service.review.trials import trials
+from services.param_controller.service.review.views import (
     Believed,
     ChangesReport,
     Counted,
@@ -25,7 +26,6 @@ from services.param_controller.service.reviews import (
     Window,
 )
 from services.param_controller.service.schema_files import Schemas
-from services.param_controller.service.trials import trials
 from tidewheel.bandits.evaluation import Estimate
 from tidewheel.contracts.errors import PosteriorUnusable
 from tidewheel.contracts.keys import PairKey

@@ -7,7 +7,7 @@ from math import isclose
 import numpy as np
 
 from services.param_controller.service.deciding import choice
-from services.param_controller.service.retrace import Moment, retrace
+from services.param_controller.service.review.retrace import Moment, retrace
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.bandits.context import Context
 from tidewheel.contracts.keys import PairKey

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from services.param_controller.service.trials import Trial, as_log
+from services.param_controller.service.review.trials import Trial, as_log
 from tidewheel.bandits.evaluation import Estimate, always, evaluate
 
 

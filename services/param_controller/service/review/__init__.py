@@ -1,0 +1,1 @@
+"""Looking back: what was served and earned, whether it follows from the log, what else would have been earned."""
