@@ -60,7 +60,7 @@ PROOFS = (
     Proof(
         name="fulldisk",
         promise="R7: a full disk tears nothing and leaves nothing half-written; with room again, work goes on",
-        trials=1_000,
+        trials=100,
         quick=40,
         run=fulldisk.prove,
     ),
