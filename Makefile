@@ -17,9 +17,12 @@ $(VENV)/.stamp: pyproject.toml requirements.lock
 	touch $@
 
 ## Use it
-.PHONY: run up doctor clean-data
+.PHONY: run tour-param up doctor clean-data
 run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (one to two minutes)
 	@$(BIN)/tidewheel demo
+
+tour-param: $(VENV)/.stamp  ## An engine trades with parameters that adapt, on a simulated market (one to three minutes)
+	@$(BIN)/tidewheel tour param
 
 up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)
 	@$(BIN)/tidewheel up $(ARGS)

@@ -38,6 +38,7 @@ class LazyGroup(click.Group):
 _HERE = "services.fleet.commands"
 _PLACES = {
     "demo": (f"{_HERE}.fleet:demo", "Run the whole loop once on a simulated exchange, and tell what happened."),
+    "tour": (f"{_HERE}.tour:tour", "Show one part at work on a simulated market, in minutes."),
     "up": (f"{_HERE}.fleet:up", "Start the fleet on this machine; Ctrl-C stops it."),
     "status": (f"{_HERE}.fleet:status", "Show on one screen how the fleet stands."),
     "backfill": (f"{_HERE}.backfill:backfill", "Fetch history of streams in one go, and wait until it is stored."),
