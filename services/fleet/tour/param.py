@@ -2,7 +2,8 @@
 
 A regime model is trained on ten days; the next ten are traded, twice as volatile. The engine asks for the regime and
 for parameters before each position, tags it, and reports what it made. As the market does not mind the engine, what
-every other preset would have made of the same moment is known too: that is the regret told at the end.
+every other preset would have made of the same moment is known too: that is the regret told at the end, beside the
+regret that the controller itself estimates from its log alone.
 """
 
 import time
@@ -29,9 +30,12 @@ from tidewheel.public import EngineClient
 
 STRATEGY = "momentum_breakout"
 INSTRUMENTS = ("BTC/USDT", "ETH/USDT")
-CHANGES_PER_DAY = 60  #: the tour's ten days pass in a minute of the ledger's clock
+TRADES = 200  #: decisions for each instrument
+#: In place of the schema's: the tour's days pass in a minute of the ledger's clock, and its toy may lose.
+GUARDRAILS = {"changes_per_day": 60, "max_drawdown": 200.0}
 _LOOKBACK = 240  #: bars that a regime and a volatility are told from
 _YEAR = 365 * 1440  #: bars
+_SHOWN = 5  #: decisions of each instrument
 _SCHEMAS = "strategy_schemas"
 
 
@@ -44,6 +48,7 @@ class Book:
     others: dict[str, list[float]] = field(default_factory=dict)  #: preset -> what it would have made each time
     reasons: Counter[str] = field(default_factory=Counter)
     presets: list[str] = field(default_factory=list)  #: that were picked, in order
+    first: list[str] = field(default_factory=list)  #: the first decisions, a line each
 
     @property
     def changes(self) -> int:
@@ -61,8 +66,8 @@ class Told:
 
     books: list[Book]
     stopped_ms: float  #: from the kill switch to the first answer that names it
-    reports: dict[str, Path]  #: instrument -> its page
-    posteriors: dict[str, list[dict[str, Any]]]  #: instrument -> the report's presets
+    pages: dict[str, Path]  #: instrument -> its report, to be opened in a browser
+    reports: dict[str, dict[str, Any]]  #: instrument -> what GET /report answers
 
     def as_json(self) -> dict[str, Any]:
         """JSON values only."""
@@ -78,7 +83,8 @@ class Told:
                 for book in self.books
             },
             "kill_switch_ms": self.stopped_ms,
-            "reports": {instrument: str(page) for instrument, page in self.reports.items()},
+            "pages": {instrument: str(page) for instrument, page in self.pages.items()},
+            "reports": self.reports,
         }
 
 
@@ -112,7 +118,7 @@ def _start(stage: Stage) -> None:
     folder.mkdir()
     for file in SHIPPED.glob("*.yaml"):
         schema = yaml.safe_load(file.read_text())
-        schema["guardrails"]["changes_per_day"] = CHANGES_PER_DAY
+        schema["guardrails"] |= GUARDRAILS
         (folder / file.name).write_text(yaml.safe_dump(schema, sort_keys=False))
     start(stage)
 
@@ -137,13 +143,13 @@ def _trade_all(stage: Stage, seed: int) -> list[Book]:
     with EngineClient(stage.fleet.plan.url(Role.PARAM_CONTROLLER), stage.fleet.plan.url(Role.EDGE)) as engine:
         for instrument in INSTRUMENTS:
             frame = frames[instrument].take(slice(PHASE_BARS - _LOOKBACK, 2 * PHASE_BARS))
-            tell = partial(_show, stage.display, instrument, len(frame))
+            tell = partial(_show, stage.display, instrument)
             books.append(_trade_one(engine, instrument, frame, presets, tell))
     return books
 
 
-def _show(display: Display, instrument: str, bars: int, bar: int, trades: int) -> None:
-    display.progress(bar / bars, f"{instrument}: {trades} decisions")
+def _show(display: Display, instrument: str, trades: int) -> None:
+    display.progress(trades / TRADES, f"{instrument}: {trades} decisions")
 
 
 def _trade_one(
@@ -151,11 +157,11 @@ def _trade_one(
     instrument: str,
     frame: CandleFrame,
     presets: Mapping[str, Mapping[str, Any]],
-    tell: Callable[[int, int], None],
+    tell: Callable[[int], None],
 ) -> Book:
     book = Book(instrument, others={preset: [] for preset in presets})
     ranges, returns, bar = atr(frame), log_returns(frame.close), _LOOKBACK
-    while bar < len(frame) - 1:
+    while bar < len(frame) - 1 and len(book.rewards) < TRADES:
         seen = returns[bar - _LOOKBACK : bar]  # the last of them is of bar `bar`, which has closed
         probs = engine.regime(logret=seen.tolist()).probs
         features = {
@@ -167,13 +173,18 @@ def _trade_one(
         made = {preset: trade(frame, ranges, bar, params) for preset, params in presets.items()}
         done: Trade = made[decision.preset_id]
         engine.settle(decision, done.reward, event_id=f"{instrument}-{bar}")
+        if len(book.first) < _SHOWN:
+            book.first.append(
+                f"{decision.config_id}: {decision.reason}, propensity {decision.propensity:.2f}, "
+                f"trend {features['hmm_trend']:+.2f}, made {done.reward:+.2f} R"
+            )
         book.rewards.append(done.reward)
         book.reasons[decision.reason] += 1
         book.presets.append(decision.preset_id)
         for preset, other in made.items():
             book.others[preset].append(other.reward)
         bar = done.end + 1
-        tell(bar, len(book.rewards))
+        tell(len(book.rewards))
     return book
 
 
@@ -196,14 +207,14 @@ def _stop_and_go(stage: Stage) -> float:
 
 
 def _report(stage: Stage, books: list[Book], stopped: float) -> Told:
-    pages, posteriors = {}, {}
+    pages, reports = {}, {}
     for book in books:
         place = f"/report/{STRATEGY}/{book.instrument}"
-        posteriors[book.instrument] = stage.ask("GET", place)["presets"]
+        reports[book.instrument] = stage.ask("GET", place)
         page = stage.fleet.plan.home / f"report-{path_part(book.instrument)}.html"
         page.write_text(stage.edge.get(place, params={"format": "html"}).raise_for_status().text)
         pages[book.instrument] = page
-    return Told(books=books, stopped_ms=round(stopped, 1), reports=pages, posteriors=posteriors)
+    return Told(books=books, stopped_ms=round(stopped, 1), pages=pages, reports=reports)
 
 
 def _post(stage: Stage, path: str, body: Mapping[str, Any]) -> None:
@@ -220,16 +231,31 @@ def print_tour(told: Told, seconds: float) -> None:
 
     console = Console(highlight=False)
     for book in told.books:
-        count, summed = len(book.rewards), sum(book.rewards)
+        report = told.reports[book.instrument]
+        believed = {each["preset_id"]: each["posterior"] or {} for each in report["presets"]}
         grid = Table(title=f"{STRATEGY} on {book.instrument}", title_justify="left", box=box.ROUNDED)
-        for name in ("preset", "picked", "would have made (R)", "regret (R)"):
+        for name in ("preset", "picked", "believed (R a trade)", "would have made (R)", "regret (R)"):
             grid.add_column(name, justify="left" if name == "preset" else "right")
-        for preset in book.others:
-            picked = book.presets.count(preset)
-            grid.add_row(preset, f"{picked}", f"{sum(book.others[preset]):+.1f}", f"{book.regret(preset):+.1f}")
+        for preset, made in book.others.items():
+            belief = believed[preset]
+            shown = f"{belief['mean']:+.2f} ± {belief['deviation']:.2f}" if belief else "nothing yet"
+            picked = f"{book.presets.count(preset)}"
+            grid.add_row(preset, picked, shown, f"{sum(made):+.1f}", f"{book.regret(preset):+.1f}")
         console.print(grid)
+        for line in book.first:
+            console.print(f"  {line}")
         reasons = ", ".join(f"{number} {reason}" for reason, number in book.reasons.most_common())
-        console.print(f"  {count} decisions: {reasons}; {book.changes} changes; made {summed:+.1f} R")
-        console.print(f"  {told.reports[book.instrument]}")
+        console.print(f"  {len(book.rewards)} decisions: {reasons}; {book.changes} changes")
+        console.print(
+            f"  made {sum(book.rewards):+.1f} R; regret as the log alone tells it: {_estimate(report['regret'])}"
+        )
+        console.print(f"  the report, with its pictures: {told.pages[book.instrument]}")
     console.print(f"kill switch: the next answer held, {told.stopped_ms:.0f} ms after it; {seconds:.1f} s in all")
     console.print("Rewards are those of a toy strategy on a synthetic market; they show the loop, not a profit.")
+
+
+def _estimate(regret: Mapping[str, Any]) -> str:
+    total = regret["total"]
+    if not regret["known"] or total is None:
+        return str(regret["reason"])
+    return f"{total['value']:+.1f} R, {total['low']:+.1f} to {total['high']:+.1f}, against {regret['against']}"
