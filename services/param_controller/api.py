@@ -119,19 +119,20 @@ def preset_router(menu: Menu) -> APIRouter:
         key = PairKey(strategy, instrument)
         preset, new = menu.register(key, body.preset_id, body.params, actor.name)
         response.status_code = 201 if new else 200
-        return PresetView.model_validate(preset)
+        return PresetView.of(preset, menu.forbidden(preset))
 
     @routes.post(f"/preset/retire/{_PAIR}", responses={404: _UNKNOWN})
     def retire(strategy: str, instrument: str, body: RetirePreset, actor: Registrar) -> PresetView:
         """Serve a preset no more. What was learnt of it stays, and its name is never used again."""
         key = PairKey(strategy, instrument)
-        return PresetView.model_validate(menu.retire(key, body.preset_id, actor.name, body.reason))
+        retired = menu.retire(key, body.preset_id, actor.name, body.reason)
+        return PresetView.of(retired, menu.forbidden(retired))
 
     @routes.get(f"/preset/{_PAIR}", dependencies=[MayRead], responses={404: _UNKNOWN})
     def presets(strategy: str, instrument: str) -> PresetList:
         """The pair's presets, in the order of registration, retired ones included."""
         found = menu.of(PairKey(strategy, instrument))
-        views = [PresetView.model_validate(preset) for preset in found]
+        views = [PresetView.of(preset, menu.forbidden(preset)) for preset in found]
         return PresetList(strategy=strategy, instrument=instrument, presets=views)
 
     return routes
@@ -148,7 +149,10 @@ def decision_router(deciding: Deciding, learning: Learning, ledger: Ledger) -> A
         openapi_extra=_FEATURES,
         responses={
             404: _UNKNOWN,
-            409: problem("no_live_preset", "All presets are retired, or nothing was decided for the open position."),
+            409: problem(
+                "no_live_preset",
+                "All presets are retired or forbidden by now, or nothing was decided for the open position.",
+            ),
             422: problem("bad_features", "A feature is unknown, missing or not a finite number; names it."),
         },
     )

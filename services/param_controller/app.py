@@ -31,13 +31,14 @@ def build(settings: ParamSettings) -> Service:
     schemas = Schemas.of(settings.schemas_dir)
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     deciding, learning = Deciding(ledger, schemas, CurrentRegimes(ledger)), Learning(ledger, schemas)
-    rails = Rails(ledger, schemas, settings.kill_metrics)
+    rails, menu = Rails(ledger, schemas, settings.kill_metrics), Menu(ledger, schemas)
+    menu.warn()
     return Service(
         name=Role.PARAM_CONTROLLER,
         settings=settings,
         routers=[
             schema_router(schemas),
-            preset_router(Menu(ledger, schemas)),
+            preset_router(menu),
             decision_router(deciding, learning, ledger),
             rails_router(rails, ledger),
             review_router(ledger, schemas),

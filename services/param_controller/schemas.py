@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 from urllib.parse import parse_qsl
 
@@ -14,7 +14,7 @@ from tidewheel.contracts.states import DecisionState, OutcomeKind, PolicyName, R
 from tidewheel.contracts.strategies import StrategySchema
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.kit.schemas import Answer, RequestBody
-from tidewheel.ledger.control.records import Decision, KillSwitch, Learnt, Outcome
+from tidewheel.ledger.control.records import Decision, KillSwitch, Learnt, Outcome, Preset
 
 _MOST_FIELDS = 64
 _FEATURE = re.compile(r"features\[([^\[\]]*)\]")
@@ -146,6 +146,12 @@ class PresetView(Answer):
     retired_at: UtcMillis | None = Field(description="Since when it is served no more; null while it is live.")
     retired_by: str | None
     retired_reason: str | None
+    forbidden: str | None = Field(description="Why the schema in force has it not served; null while it allows it.")
+
+    @classmethod
+    def of(cls, preset: Preset, forbidden: str | None) -> "PresetView":
+        """The view of a preset, and of what the schema says of it by now."""
+        return cls(**asdict(preset) | {"forbidden": forbidden})
 
 
 class PresetList(Answer):
@@ -202,7 +208,7 @@ class OutcomeReport(RequestBody):
     config_id: str | None = Field(
         None, max_length=120, description="What GET /param answered; else the preset's newest open decision is meant."
     )
-    features: dict[str, Number] | None = Field(
+    features: dict[Annotated[str, Field(max_length=64)], Number] | None = Field(
         None, max_length=64, description="Kept and compared; learnt is the decision's own context."
     )
     event_id: str | None = Field(

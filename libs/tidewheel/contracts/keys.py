@@ -75,6 +75,8 @@ class PairKey:
         if not _STRATEGY.fullmatch(self.strategy):
             raise BadInput(f"strategy {self.strategy[:80]!r} is not 1 to 64 of a-z, 0-9 and _")
         name = self.instrument
+        if "\ufffd" in name:  # what a server makes of bytes that are not UTF-8: many names would become one
+            raise BadInput(f"instrument {name[:80]!r} is not UTF-8; percent-encode its UTF-8 bytes")
         if not name.isprintable() or name != name.strip() or not 0 < len(name) <= _MAX_INSTRUMENT:
             raise BadInput(
                 f"instrument {name[:80]!r} is empty, not printable, padded or longer than {_MAX_INSTRUMENT} characters"

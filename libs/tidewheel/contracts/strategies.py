@@ -227,6 +227,14 @@ class StrategySchema(_Part):
             )
         return {name: parameter.check(name, params[name]) for name, parameter in self.parameters.items()}
 
+    def forbids(self, params: Mapping[str, object]) -> str | None:
+        """Why `params`, which an earlier schema may have allowed, cannot be served now; None where they can."""
+        try:
+            self.check_params(params)
+        except BadInput as bad:
+            return bad.detail
+        return None
+
     @cached_property
     def contextual(self) -> bool:
         """Whether outcomes are learnt with the features; Thompson sampling without context sees the constant alone."""
@@ -240,6 +248,12 @@ class StrategySchema(_Part):
 
     @cached_property
     def policy_version(self) -> str:
-        """The policy and all that changes its picks, such as `lints-1a2b3c4d`."""
-        parts = self.model_dump(mode="json", include={"policy", "context", "guardrails", "reward"})
+        """The policy and all that changes its picks, bounds included, such as `lints-1a2b3c4d`."""
+        parts = self.model_dump(
+            mode="json",
+            include={
+                **dict.fromkeys(("policy", "context", "guardrails", "reward", "default_preset"), True),
+                "parameters": {"__all__": {"type", "min", "max", "choices"}},
+            },
+        )
         return f"{self.policy.name}-{digest_of(parts)[:8]}"

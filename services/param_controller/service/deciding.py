@@ -1,7 +1,7 @@
 """Which preset an engine should use now: the guardrails first, then the policy."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from services.param_controller.service.regimes import CurrentRegimes
@@ -44,7 +44,7 @@ class Deciding:
 
         - NotFound: `unknown_strategy`, or `unknown_pair`: nothing was registered.
         - BadInput: `bad_features`.
-        - Conflict: `no_live_preset`: all were retired.
+        - Conflict: `no_live_preset`: all were retired, or the schema forbids them by now.
 
         Raises:
             Unavailable: the ledger cannot be used; nothing was decided.
@@ -105,13 +105,19 @@ class Deciding:
 def choice(schema: StrategySchema, context: Context, used: Json, standing: Standing) -> Choice:
     """Choose among a pair's live presets, as the guardrails and then the policy have it.
 
+    A preset that an earlier schema allowed and this one forbids is passed over like a retired one.
+
     Raises:
         Conflict: `no_live_preset`.
     """
+    forbidden = {preset.preset_id: schema.forbids(preset.params) for preset in standing.presets}
+    standing = replace(standing, presets=tuple(each for each in standing.presets if not forbidden[each.preset_id]))
     live = [preset.preset_id for preset in standing.presets]
     if not live:
+        told = "; ".join(f"{name} is forbidden by the schema: {why}" for name, why in forbidden.items())
         raise Conflict(
-            f"every preset of {standing.key} is retired; register one under a new preset_id", code="no_live_preset"
+            f"{told or f'every preset of {standing.key} is retired'}; register one under a new preset_id",
+            code="no_live_preset",
         )
     default = live.index(schema.default_preset) if schema.default_preset in live else 0
     served = standing.incumbent.preset_id if standing.incumbent else None

@@ -80,7 +80,7 @@ class Learning:
         reward = schema.reward
         if abs(told.reward) > reward.absurd:
             raise BadInput(
-                f"reward {told.reward:g} is beyond {reward.absurd:g} {reward.unit}, which {schema.strategy} takes for "
+                f"reward {told.reward} is beyond {reward.absurd:g} {reward.unit}, which {schema.strategy} takes for "
                 "a mistake; look at its unit",
                 code="absurd_reward",
             )

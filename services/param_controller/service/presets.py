@@ -3,10 +3,13 @@
 from collections.abc import Mapping
 
 from services.param_controller.service.schema_files import Schemas
-from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.errors import BadInput, NotFound
 from tidewheel.contracts.keys import PairKey
+from tidewheel.kit.logs import logger
 from tidewheel.ledger.control.records import Preset
 from tidewheel.ledger.open import Ledger
+
+_log = logger(__name__)
 
 
 class Menu:
@@ -51,3 +54,18 @@ class Menu:
             NotFound: the pair or the preset is unknown.
         """
         return self._ledger.presets.retire(key, preset_id, actor, reason)
+
+    def forbidden(self, preset: Preset) -> str | None:
+        """Why a preset cannot be served under the schema in force, whether retired or not; None where it can."""
+        try:
+            return self._schemas.get(preset.key.strategy).forbids(preset.params)
+        except NotFound as gone:
+            return gone.detail
+
+    def warn(self) -> None:
+        """Log every live preset that is not served because the schema files have changed since its registration."""
+        for pair in self._ledger.presets.pairs():
+            for preset in self.of(pair.key):
+                why = self.forbidden(preset)
+                if why is not None and preset.retired_at is None:
+                    _log.error("preset_forbidden", pair=str(pair.key), preset_id=preset.preset_id, detail=why)

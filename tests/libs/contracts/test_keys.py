@@ -169,8 +169,11 @@ def test_a_pair_is_a_strategy_and_the_engine_s_own_name(instrument: str) -> None
 
 @pytest.mark.parametrize(
     ("strategy", "instrument"),
-    [("Trend", "x"), ("", "x"), ("a" * 65, "x"), ("a\n", "x"), ("a", ""), ("a", " x"), ("a", "x\n"), ("a", "x" * 121)],
-)
+    [
+        ("Trend", "x"), ("", "x"), ("a" * 65, "x"), ("a\n", "x"), ("a", ""), ("a", " x"), ("a", "x\n"),
+        ("a", "x" * 121), ("a", "caf\ufffd"),
+    ],
+)  # fmt: skip
 def test_a_pair_that_cannot_be_meant_is_refused(strategy: str, instrument: str) -> None:
     """Names are bounded and printable."""
     with pytest.raises(BadInput):

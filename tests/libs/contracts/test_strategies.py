@@ -8,6 +8,8 @@ from pydantic import ValidationError
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.strategies import StrategySchema
 
+ENTRY = {"type": "choice", "choices": ["market", "limit"], "description": "How it enters."}
+
 
 def schema(**changes: Any) -> StrategySchema:
     """A small strategy, with some of its members replaced."""
@@ -18,7 +20,7 @@ def schema(**changes: Any) -> StrategySchema:
             "lookback": {"type": "int", "unit": "bars", "min": 10, "max": 240, "description": "Bars looked back on."},
             "stop": {"type": "float", "unit": "ATR", "min": 0.5, "max": 5, "description": "Distance of the stop."},
             "trail": {"type": "bool", "description": "Whether the stop follows."},
-            "entry": {"type": "choice", "choices": ["market", "limit"], "description": "How it enters."},
+            "entry": ENTRY,
         },
         "presets": [
             {"id": "fast", "description": "Quick.", "params": params(lookback=20)},
@@ -101,7 +103,7 @@ def test_a_schema_that_contradicts_itself_is_refused(changes: dict[str, Any], se
 
 
 def test_the_policy_version_names_all_that_changes_picks() -> None:
-    """A change of scaling, guardrails, reward or policy is another version; of a description it is not."""
+    """A change of scaling, guardrails, bounds, reward or policy is another version; of a description it is not."""
     known = schema()
     assert known.policy_version.startswith("lints-")
     assert schema(description="Other words.").policy_version == known.policy_version
@@ -110,8 +112,10 @@ def test_the_policy_version_names_all_that_changes_picks() -> None:
         schema(policy={"exploration": 2.0}),
         schema(context=[{"name": "vol", "description": "x", "unit": "", "scale": 2, "missing": "refuse"}]),
         schema(reward={"unit": "bps", "clip": [-5, 50], "absurd": 1000, "settle_within": 3600, "default": 0}),
+        schema(default_preset="fast"),
+        schema(parameters={**known.model_dump()["parameters"], "entry": {**ENTRY, "choices": ["market", "peg"]}}),
     ]
-    assert len({each.policy_version for each in [known, *changed]}) == 5
+    assert len({each.policy_version for each in [known, *changed]}) == 7
 
 
 def test_the_context_signature_is_of_the_numbers_meaning() -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+import structlog
 
 from services.fleet.prove.apparatus.beside import served
 from services.param_controller.app import build
@@ -26,11 +27,15 @@ CONTEXT = encode(BREAKOUT, {"vol": 0.2}, {})
 FROZEN = KillSwitch(scope="fleet", tripped_at=1, tripped_by="desk", reason="x", cause="hand")
 
 
-def preset(name: str) -> Preset:
+def preset(name: str, **params: float) -> Preset:
     return Preset(
-        key=BTC, preset_id=name, params={}, digest=name, created_at=0, created_by="desk",
-        retired_at=None, retired_by=None, retired_reason=None,
+        key=BTC, preset_id=name, params={"lookback": 20, "stop": 1.5} | params, digest=name, created_at=0,
+        created_by="desk", retired_at=None, retired_by=None, retired_reason=None,
     )  # fmt: skip
+
+
+#: the first breaks the schema's bounds, as after a change of its file
+WILD = (preset("fast", lookback=9), preset("slow"))
 
 
 def taught(**rewards: float) -> dict[tuple[str, str], Posterior | PosteriorUnusable]:
@@ -82,18 +87,27 @@ def with_(**members: Any) -> StrategySchema:
                     "presets": (preset("fast"), preset("slow"))}, ("slow", Reason.POSTERIOR_UNUSABLE)),
         (with_(guardrails={"hysteresis": 30}), {"frozen": FROZEN, "incumbent": preset("fast")},
          ("fast", Reason.KILL_SWITCH)),
+        (BREAKOUT, {"presets": (preset("fast"), preset("slow", stop=5.1))}, ("fast", Reason.EXPLOITED)),
+        (BREAKOUT, {"presets": WILD, "changes": 1000, "incumbent": WILD[0]}, ("slow", Reason.EXPLOITED)),
+        (BREAKOUT, {"presets": WILD, "frozen": FROZEN, "incumbent": WILD[0]}, ("slow", Reason.KILL_SWITCH)),
+        (with_(policy={"name": "fixed"}), {"presets": (*WILD[:1], preset("mid"))}, ("mid", Reason.FIXED)),
     ],
 )  # fmt: skip
 def test_guardrails_come_in_order(
     schema: StrategySchema, standing: dict[str, Any], expected: tuple[str, Reason]
 ) -> None:
-    """The kill switch, then the day's limit, then the policy with hysteresis; a retired preset cannot be held."""
+    """The kill switch, then the day's limit, then the policy with hysteresis.
+
+    A preset that is retired, or that the schema forbids by now, is neither held nor picked.
+    """
     found = chosen(schema, **standing)
     assert (found.preset_id, found.reason) == expected
     if found.reason in (Reason.KILL_SWITCH, Reason.DAILY_LIMIT, Reason.POSTERIOR_UNUSABLE):
         assert found.propensities == {found.preset_id: 1.0}
     else:
-        assert sum(found.propensities.values()) == pytest.approx(1.0) and set(found.propensities) == {"fast", "slow"}
+        assert sum(found.propensities.values()) == pytest.approx(1.0)
+        allowed = {each.preset_id for each in standing.get("presets", ()) if BREAKOUT.forbids(each.params) is None}
+        assert set(found.propensities) == (allowed or {"fast", "slow"})
 
 
 def test_exploring_is_told_apart() -> None:
@@ -116,6 +130,39 @@ def test_no_live_preset_is_a_conflict() -> None:
     with pytest.raises(Conflict) as refused:
         chosen(presets=())
     assert refused.value.code == "no_live_preset"
+
+
+def test_bounds_that_are_narrowed_hold_for_what_was_registered_before(
+    settings: Make, api: Api, schemas_dir: Path
+) -> None:
+    """A preset outside the present bounds is served no more, and the log and the menu say why; retiring it works.
+
+    An open position keeps it: it was entered with that.
+    """
+    while (opened := api.decide())["preset_id"] != "fast":
+        pass
+    (schemas_dir / "breakout.yaml").write_text(
+        SCHEMA.replace("min: 10,", "min: 21,").replace("lookback: 20,", "lookback: 30,")
+    )
+    told = "parameter lookback = 20 is outside 21 to 240 bars"
+    with structlog.testing.capture_logs() as logs:
+        narrowed = build(settings())
+    assert [(each["preset_id"], each["detail"]) for each in logs if each["event"] == "preset_forbidden"] == [
+        ("fast", told)
+    ]
+    with served(create_app(narrowed)) as url, httpx.Client(base_url=url, timeout=60) as client:
+        after = Api(client)
+        decisions = [after.decide() for _ in range(8)]
+        assert {(each["preset_id"], each["propensity"]) for each in decisions} == {("slow", 1.0)}
+        assert decisions[0]["policy_version"] != opened["policy_version"]
+        kept = after.decide(f"position=open&config_id={opened['config_id']}")
+        assert (kept["preset_id"], kept["params"]["lookback"]) == ("fast", 20)
+        menu = {each["preset_id"]: each["forbidden"] for each in client.get(f"/preset/{api.pair}").json()["presets"]}
+        assert menu == {"fast": told, "slow": None}
+        for preset, why in (("slow", f"fast is forbidden by the schema: {told}"), ("fast", "is retired")):
+            body = {"preset_id": preset, "reason": "x"}
+            assert client.post(f"/preset/retire/{api.pair}", json=body).status_code == 200
+            assert why in problem_of(after.ask(), 409, "no_live_preset")["detail"]
 
 
 def test_an_open_position_keeps_its_preset(api: Api) -> None:

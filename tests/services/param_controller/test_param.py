@@ -149,6 +149,7 @@ def test_outcomes_count_once(api: Api, ledger: Ledger) -> None:
     problem_of(api.learn("fast", reward=1001), 422, "absurd_reward")
     for odd in (True, "1", None):
         problem_of(api.learn("fast", reward=odd), 422, "bad_input")
+    problem_of(api.learn("fast", reward=1, features={"x" * 65: 1.0}), 422, "bad_input")
     inferred = api.learn(two["preset_id"], reward=0, event_id="order-17").json()
     assert inferred["inferred"] and inferred["config_id"] == two["config_id"]
     assert api.learn(two["preset_id"], reward=0, event_id="order-17").json()["repeated"]

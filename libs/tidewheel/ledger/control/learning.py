@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SETTLER = "settle"  #: the actor of outcomes that nobody reported
 GUARDRAILS = "guardrails"  #: the actor that trips a switch by itself
+_ROUNDING = 1e-9  #: by which a sum of decimals, such as a hundred times 0.1, may fall short of itself
 KEY_SHARE = "key_share"  #: why an outcome is not learnt: its actor would hold too much of what is
 
 
@@ -162,10 +163,11 @@ class Lesson:
 
     def _drawdown(self, pair: Pair, rules: Rules) -> KillSwitch | None:
         fall = pair.peak - pair.realised
-        if rules.max_drawdown is None or fall <= rules.max_drawdown:
+        if rules.max_drawdown is None or fall < rules.max_drawdown * (1.0 - _ROUNDING):
             return None
         reason = (
-            f"the realised reward is {fall:g} below its peak of {pair.peak:g}, and {rules.max_drawdown:g} is allowed"
+            f"the realised reward is {fall:g} below its peak of {pair.peak:g}, and a fall of {rules.max_drawdown:g} "
+            "freezes the pair"
         )
         switch, new = trip(self._db, self._connection, pair.key, GUARDRAILS, reason, "drawdown")
         return switch if new else None

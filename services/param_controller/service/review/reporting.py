@@ -119,7 +119,7 @@ def _preset(
     posterior, unusable = _believed(preset, schema, learned, context, now)
     return PresetReport(
         preset_id=preset.preset_id,
-        live=preset.retired_at is None,
+        live=preset.retired_at is None and not schema.forbids(preset.params),
         retired_reason=preset.retired_reason,
         params=dict(preset.params),
         pulls=counted(len(mine), of=len(log)),
@@ -188,7 +188,9 @@ def _keys(log: Sequence[Logged]) -> list[KeyReport]:
 
 def _regret(log: Sequence[Logged], presets: Sequence[Preset], schema: StrategySchema) -> RegretReport:
     found = regret(
-        trials(log, schema), [each.preset_id for each in presets if each.retired_at is None], confidence=_CONFIDENCE
+        trials(log, schema),
+        [each.preset_id for each in presets if each.retired_at is None and not schema.forbids(each.params)],
+        confidence=_CONFIDENCE,
     )
     silent = ", ".join(found.unsupported)
     if found.per_decision is None:
