@@ -43,6 +43,7 @@ class TestSwitch:
         fleet = ledger.switches.trip(None, "risk", "the venue misprices", "hand")
         assert (standing(ledger).frozen, standing(ledger, ETH).frozen) == (fleet, fleet)
         assert ledger.switches.tripped() == [fleet, own]
+        assert ledger.switches.trip(BTC, "another", "me too", "hand") == own
         ledger.switches.clear(None, "admin", "mended")
         assert (standing(ledger).frozen, standing(ledger, ETH).frozen) == (own, None)
         with pytest.raises(NotFound, match="momentum/ETH/USDT is not tripped"):
