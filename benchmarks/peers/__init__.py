@@ -1,0 +1,1 @@
+"""Peers that have to be served to be measured."""
