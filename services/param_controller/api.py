@@ -39,7 +39,6 @@ from services.param_controller.service.review.reporting import NEWEST
 from services.param_controller.service.review.reporting import report as report_of
 from services.param_controller.service.review.views import EvaluateRequest, EvaluationView, Report
 from services.param_controller.service.schema_files import Schemas
-from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import Reason, Scope
 from tidewheel.contracts.times import parse_time
@@ -210,12 +209,12 @@ def rails_router(rails: Rails, ledger: Ledger) -> APIRouter:
     @routes.post("/guardrails/kill", responses={404: _UNKNOWN})
     def kill(body: SwitchScope, actor: Registrar) -> SwitchView:
         """Freeze a pair, or the fleet: no promotion and no change of parameters until an admin clears it."""
-        return SwitchView.model_validate(rails.kill(_scope(body), actor.name, body.reason))
+        return SwitchView.model_validate(rails.kill(body.pair(), actor.name, body.reason))
 
     @routes.post("/guardrails/clear", responses={404: problem("not_tripped", "That switch is not tripped.")})
     def clear(body: SwitchScope, actor: Admin) -> SwitchView:
         """Let a pair, or the fleet, go on; answers the switch that stood."""
-        return SwitchView.model_validate(rails.clear(_scope(body), actor.name, body.reason))
+        return SwitchView.model_validate(rails.clear(body.pair(), actor.name, body.reason))
 
     @routes.post("/guardrails/metric")
     def metric(body: MetricReport, actor: Registrar) -> MetricAnswer:
@@ -272,11 +271,3 @@ def review_router(ledger: Ledger, schemas: Schemas) -> APIRouter:
         return await run_sync(evaluation, ledger, schemas, body, limiter=one_at_a_time)
 
     return routes
-
-
-def _scope(body: SwitchScope) -> PairKey | None:
-    if body.strategy is None and body.instrument is None:
-        return None
-    if body.strategy is None or body.instrument is None:
-        raise BadInput("a pair is a strategy and an instrument: send both, or neither for the whole fleet")
-    return PairKey(body.strategy, body.instrument)

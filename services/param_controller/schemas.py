@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 from pydantic import ConfigDict, Field, JsonValue
 
 from tidewheel.contracts.errors import BadInput
-from tidewheel.contracts.keys import ConfigId
+from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import DecisionState, OutcomeKind, PolicyName, Reason
 from tidewheel.contracts.strategies import StrategySchema
 from tidewheel.contracts.times import UtcMillis
@@ -299,6 +299,18 @@ class SwitchScope(RequestBody):
     strategy: str | None = Field(None, max_length=64)
     instrument: str | None = Field(None, max_length=120)
     reason: Why
+
+    def pair(self) -> PairKey | None:
+        """The pair; None for the whole fleet.
+
+        Raises:
+            BadInput: one of the two is missing, or cannot be meant.
+        """
+        if self.strategy is None and self.instrument is None:
+            return None
+        if self.strategy is None or self.instrument is None:
+            raise BadInput("a pair is a strategy and an instrument: send both, or neither for the whole fleet")
+        return PairKey(self.strategy, self.instrument)
 
 
 class MetricReport(RequestBody):

@@ -12,7 +12,7 @@ from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import Channels
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import Origin
-from tidewheel.contracts.times import UtcMillis
+from tidewheel.contracts.times import STALE_BARS, UtcMillis
 from tidewheel.features.frames import CandleFrame
 from tidewheel.features.returns import WINDOW, log_returns
 from tidewheel.kit.bus import Bus, Subscription
@@ -25,7 +25,6 @@ from tidewheel.modelstore.live import LiveModel, Loaded
 from tidewheel.modelstore.loaders import regime_model
 from tidewheel.modelstore.store import ModelStore
 
-STALE_BARS = 3
 _MAX_RETURN = 20.0  #: of one bar, in nats; a price does not change by a factor of e^20
 LiveRegime = LiveModel[RegimeModel]
 Serving = Loaded[RegimeModel]

@@ -11,6 +11,7 @@ UtcMillis: TypeAlias = int  #: milliseconds since 1970-01-01T00:00Z
 MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
+STALE_BARS = 3  #: bars that a regime may lag behind before it is stale
 EARLIEST: UtcMillis = -62_135_596_800_000  #: 0001-01-01T00:00Z; a calendar's years are 1 to 9999
 LATEST: UtcMillis = 253_402_300_799_999  #: the last millisecond of the year 9999
 _UNITS = {"s": 1_000, "m": MINUTE, "h": HOUR, "d": DAY, "w": 7 * DAY}

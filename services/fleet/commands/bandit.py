@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from tidewheel.contracts.keys import PairKey
     from tidewheel.ledger.open import Ledger
 
-_SAME = 1e-9  #: relative difference up to which two posteriors are one
-
 
 @click.group()
 def bandit() -> None:
@@ -55,6 +53,7 @@ def rebuild(ctx: click.Context, pair: tuple[str, ...], check: bool, reason: str,
     The log is the truth: what is stored beside it saves the adding up, and this mends it.
     """
     from services.fleet.commands.ledger import opened
+    from tidewheel.ledger.control.posteriors import SAME
 
     if len(pair) not in (0, 2):
         raise click.UsageError("name a STRATEGY and an INSTRUMENT, or neither for every pair")
@@ -68,7 +67,7 @@ def rebuild(ctx: click.Context, pair: tuple[str, ...], check: bool, reason: str,
             rows.append(
                 {
                     "pair": str(key),
-                    "same": apart <= _SAME,
+                    "same": apart <= SAME,
                     "difference": apart if apart < float("inf") else None,
                     **({} if check else {"outcomes": outcomes}),
                 }

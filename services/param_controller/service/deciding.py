@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
+from services.param_controller.service.group_commit import in_place
 from services.param_controller.service.regimes import CurrentRegimes
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.bandits.context import Context, encode, regime_fills
@@ -49,20 +50,11 @@ class Deciding:
         Raises:
             Unavailable: the ledger cannot be used; nothing was decided.
         """
-        answers: list[Decision | TidewheelError | None] = []
-        asked: list[Asked] = []
-        for question in questions:
-            try:
-                asked.append(self._asked(question))
-                answers.append(None)
-            except TidewheelError as refused:
-                answers.append(refused)
-        decided = iter(self._ledger.decisions.decide(asked) if asked else [])
-        whole = [next(decided) if answer is None else answer for answer in answers]
-        for answer in whole:
+        answers = in_place(questions, self._asked, self._ledger.decisions.decide)
+        for answer in answers:
             if isinstance(answer, Decision):
                 DECISIONS.labels(answer.key.strategy, answer.reason).inc()
-        return whole
+        return answers
 
     def standing_by(self, key: PairKey, config_id: ConfigId | None) -> Decision:
         """The decision under which a position is open: the one named, else the newest that waits for its outcome,

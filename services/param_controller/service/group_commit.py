@@ -10,6 +10,7 @@ from anyio.to_thread import run_sync
 from tidewheel.contracts.errors import TidewheelError
 
 Ask = TypeVar("Ask")
+Ready = TypeVar("Ready")
 Answer = TypeVar("Answer")
 
 
@@ -49,6 +50,23 @@ class GroupCommit(Generic[Ask, Answer]):
         async with self._turn:
             self._waiting = None  # who comes from now on is in the next one
             return await run_sync(self._commit, group.asks, limiter=self._thread)
+
+
+def in_place(
+    asks: Sequence[Ask],
+    prepare: Callable[[Ask], Ready],
+    carry_out: Callable[[Sequence[Ready]], Sequence[Answer | TidewheelError]],
+) -> list[Answer | TidewheelError]:
+    """Carry out together what can be prepared; what cannot has its refusal in its place, and the others go on."""
+    refused: dict[int, TidewheelError] = {}
+    ready: list[Ready] = []
+    for place, ask in enumerate(asks):
+        try:
+            ready.append(prepare(ask))
+        except TidewheelError as refusal:
+            refused[place] = refusal
+    answers = iter(carry_out(ready) if ready else ())
+    return [refused[place] if place in refused else next(answers) for place in range(len(asks))]
 
 
 class _Group(Generic[Ask, Answer]):

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from services.param_controller.service.group_commit import in_place
 from services.param_controller.service.schema_files import Schemas
 from tidewheel.contracts.errors import BadInput, NotFound, TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
@@ -44,20 +45,11 @@ class Learning:
         Raises:
             Unavailable: the ledger cannot be used; nothing was learnt.
         """
-        answers: list[Learnt | TidewheelError | None] = []
-        reports: list[Report] = []
-        for each in told:
-            try:
-                reports.append(self._report(each))
-                answers.append(None)
-            except TidewheelError as refused:
-                answers.append(refused)
-        learnt = iter(self._ledger.outcomes.learn(reports) if reports else [])
-        whole = [next(learnt) if answer is None else answer for answer in answers]
-        for answer in whole:
+        answers = in_place(told, self._report, self._ledger.outcomes.learn)
+        for answer in answers:
             if isinstance(answer, Learnt):
                 _count(answer)
-        return whole
+        return answers
 
     def settle(self, key: PairKey) -> int:
         """Give the pair's decisions whose time ran out the schema's default; how many there were."""

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
-from tidewheel.contracts.times import UtcMillis
+from tidewheel.contracts.times import STALE_BARS, UtcMillis
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import RegimeState, Stream
 
-STALE_BARS = 3  #: as the predictor counts it
 _KEPT_SECONDS = 1.0
 
 

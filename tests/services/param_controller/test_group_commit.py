@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from services.param_controller.service.group_commit import GroupCommit
+from services.param_controller.service.group_commit import GroupCommit, in_place
 from tidewheel.contracts.errors import Conflict, TidewheelError, Unavailable
 
 
@@ -104,3 +104,24 @@ def test_groups_of_one_turn_follow_each_other() -> None:
         assert recorder.groups == [[2, 4], [2, 4]]
 
     asyncio.run(scene())
+
+
+def test_what_cannot_be_prepared_is_refused_in_its_place() -> None:
+    """The others are carried out together; where nothing is left, nothing is carried out."""
+    carried: list[list[str]] = []
+
+    def prepare(ask: int) -> str:
+        if ask < 0:
+            raise Conflict(f"{ask} is negative")
+        return str(ask)
+
+    def carry_out(ready: Sequence[str]) -> list[str | TidewheelError]:
+        carried.append([*ready])
+        return [Unavailable("late") if each == "3" else f"done {each}" for each in ready]
+
+    first, *others, last = in_place([-1, 2, 3, -4], prepare, carry_out)
+    assert isinstance(first, Conflict) and isinstance(last, Conflict)
+    assert (first.detail, last.detail) == ("-1 is negative", "-4 is negative")
+    assert others[0] == "done 2" and isinstance(others[1], Unavailable)
+    assert [type(each) for each in in_place([-1], prepare, carry_out)] == [Conflict]
+    assert carried == [["2", "3"]]

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from services.param_controller.service.regimes import STALE_BARS, CurrentRegimes
+from services.param_controller.service.regimes import CurrentRegimes
 from tests.libs.models.worlds import START, candles
 from tests.libs.modelstore.regimes import returns
 from tests.services.param_controller.conftest import Api
 from tests.waiting import until
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
-from tidewheel.contracts.times import MINUTE
+from tidewheel.contracts.times import MINUTE, STALE_BARS
 from tidewheel.ledger.open import Ledger
 
 BTC = StreamKey.parse("sim:BTC/USDT:1m")

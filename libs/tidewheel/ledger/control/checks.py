@@ -6,10 +6,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, case, func, or_, select
 
 from tidewheel.contracts.states import DecisionState, OutcomeKind
-from tidewheel.ledger.control.posteriors import difference
+from tidewheel.ledger.control.posteriors import SAME, difference
 from tidewheel.ledger.control.tables import decisions, guardrails, outcomes
-
-_SAME = 1e-9  #: by which two sums may differ, relative to the largest
 
 
 def wrong_numbers(connection: Connection) -> tuple[list[str], int]:
@@ -42,7 +40,7 @@ def wrong_outcomes(connection: Connection) -> tuple[list[str], int]:
     wrong += [
         f"{row.strategy}/{row.instrument} realised {row.realised:g}, and its outcomes sum to {row.told:g}"
         for row in connection.execute(sums.order_by(guardrails.c.id)).all()
-        if abs(row.realised - row.told) > _SAME * row.moved
+        if abs(row.realised - row.told) > SAME * row.moved
     ]
     return wrong, total
 
@@ -54,7 +52,7 @@ def wrong_posteriors(connection: Connection) -> tuple[list[str], int]:
     return [
         f"the posterior of {row.strategy}/{row.instrument} is {far:g} from what its log adds up to"
         for row, far in apart
-        if far > _SAME
+        if far > SAME
     ], len(pairs)
 
 

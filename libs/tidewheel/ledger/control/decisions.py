@@ -10,15 +10,14 @@ from sqlalchemy import Connection, insert, select
 from tidewheel.contracts.errors import Conflict, TidewheelError
 from tidewheel.contracts.keys import ConfigId, PairKey
 from tidewheel.contracts.states import DecisionState
-from tidewheel.contracts.times import UtcMillis
-from tidewheel.ledger.control.pairs import Known, Memory, Pair, find_pair, lock_pairs, save, unknown_pair
+from tidewheel.contracts.times import DAY, UtcMillis
+from tidewheel.ledger.control.pairs import Known, Memory, Pair, find_pair, lock_pairs, of_pair, save, unknown_pair
 from tidewheel.ledger.control.records import Asked, Choice, Decision, KillSwitch, Logged, Preset, Standing
 from tidewheel.ledger.control.rows import outcomes_of, read_decision, select_decisions, to_decision, unknown_decision
 from tidewheel.ledger.control.switches import covering
 from tidewheel.ledger.control.tables import decisions, guardrails
 from tidewheel.ledger.engine import Database
 
-_DAY = 86_400_000
 _PAGE = 1_000  #: rows of the log that are read at once
 
 
@@ -117,9 +116,7 @@ def latest_open(
 
 
 def _of(key: PairKey) -> Any:
-    mine = select(guardrails.c.id).where(
-        guardrails.c.strategy == key.strategy, guardrails.c.instrument == key.instrument
-    )
+    mine = select(guardrails.c.id).where(of_pair(key))
     return select_decisions().where(decisions.c.pair_id == mine.scalar_subquery())
 
 
@@ -131,7 +128,7 @@ def _with_outcomes(connection: Connection, query: Any) -> builtins.list[Logged]:
 
 def _decide(asked: Asked, pair: Pair, known: Known, frozen: KillSwitch | None, now: UtcMillis) -> Decision:
     """Ask for a choice and enter it into the pair; the row and its id come later."""
-    day = max(now // _DAY, pair.day)  # a clock that steps back over midnight gives no day's changes again
+    day = max(now // DAY, pair.day)  # a clock that steps back over midnight gives no day's changes again
     standing = Standing(
         key=pair.key,
         number=pair.decisions + 1,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import ColumnElement, Connection, Row, bindparam, select, tuple_, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, bindparam, select, tuple_, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import NotFound, PosteriorUnusable
@@ -96,15 +96,18 @@ def _locked(connection: Connection, wanted: ColumnElement[bool] | None) -> list[
     return [Pair(row.id, _key(row), *row[3:]) for row in rows]
 
 
+def of_pair(key: PairKey) -> ColumnElement[bool]:
+    """The condition that a row of `guardrails` is the pair's."""
+    return and_(guardrails.c.strategy == key.strategy, guardrails.c.instrument == key.instrument)
+
+
 def find_pair(connection: Connection, key: PairKey) -> PairState:
     """Where a pair stands, without waiting for anybody.
 
     Raises:
         NotFound: nothing was ever registered for it.
     """
-    row = connection.execute(
-        select(guardrails).where(guardrails.c.strategy == key.strategy, guardrails.c.instrument == key.instrument)
-    ).one_or_none()
+    row = connection.execute(select(guardrails).where(of_pair(key))).one_or_none()
     if row is None:
         raise unknown_pair(key)
     return pair_state(row)

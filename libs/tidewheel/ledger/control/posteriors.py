@@ -14,6 +14,7 @@ from tidewheel.ledger.control.pairs import (
     Pair,
     learned,
     lock_pair,
+    of_pair,
     read_posterior,
     save,
     unknown_pair,
@@ -26,6 +27,7 @@ from tidewheel.ledger.engine import Database
 if TYPE_CHECKING:
     from tidewheel.bandits.posterior import Posterior
 
+SAME = 1e-9  #: by which two sums that should be equal may differ, relative to the largest
 _PAGE = 2_000  #: outcomes that are read at once
 
 
@@ -175,9 +177,7 @@ def _learnt(connection: Connection, pair_id: int, before: Decision | None) -> It
 
 
 def _pair_id(connection: Connection, key: PairKey) -> int:
-    found = connection.execute(
-        select(guardrails.c.id).where(guardrails.c.strategy == key.strategy, guardrails.c.instrument == key.instrument)
-    ).scalar_one_or_none()
+    found = connection.execute(select(guardrails.c.id).where(of_pair(key))).scalar_one_or_none()
     if found is None:
         raise unknown_pair(key)
     return int(found)

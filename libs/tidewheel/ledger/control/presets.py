@@ -7,7 +7,7 @@ from tidewheel.contracts.errors import Conflict, NotFound
 from tidewheel.contracts.keys import PairKey
 from tidewheel.contracts.keys import preset_id as known_as
 from tidewheel.ledger.control.audit import write_down
-from tidewheel.ledger.control.pairs import Pair, find_pair, lock_pair, new_pair, pair_state, preset, save
+from tidewheel.ledger.control.pairs import Pair, find_pair, lock_pair, new_pair, of_pair, pair_state, preset, save
 from tidewheel.ledger.control.records import PairState, Preset
 from tidewheel.ledger.control.tables import guardrails, presets
 from tidewheel.ledger.engine import Database
@@ -74,7 +74,7 @@ class Presets:
         query = (
             select(presets)
             .join(guardrails, guardrails.c.id == presets.c.pair_id)
-            .where(guardrails.c.strategy == key.strategy, guardrails.c.instrument == key.instrument)
+            .where(of_pair(key))
             .order_by(presets.c.id)
         )
         with self._db.read() as connection:
