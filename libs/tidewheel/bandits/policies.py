@@ -31,6 +31,7 @@ from tidewheel.contracts.states import PolicyName
 from tidewheel.contracts.strategies import PolicySpec
 from tidewheel.features.frames import Floats
 
+_DROWNS = 1e-12  #: of the largest score
 _HALF_STEP = 2.0**-54  #: numpy's uniforms are multiples of 2**-53 from 0 on; this moves them off 0
 
 
@@ -84,12 +85,17 @@ class LinTS:
     def pick(self, prospects: Prospects, rng: np.random.Generator) -> tuple[int, int]:
         """The highest of scores drawn by inversion, one uniform number a preset."""
         normal = ndtri(rng.random(len(prospects.means)) + _HALF_STEP)
-        scores = prospects.means + self.exploration * prospects.widths * normal
+        scores = prospects.means + self._deviations(prospects) * normal
         return int(np.argmax(scores + prospects.bonus)), int(np.argmax(scores))
 
     def propensities(self, prospects: Prospects) -> Floats:
         """By quadrature."""
-        return probability_of_best(prospects.means + prospects.bonus, self.exploration * prospects.widths)
+        return probability_of_best(prospects.means + prospects.bonus, self._deviations(prospects))
+
+    def _deviations(self, prospects: Prospects) -> Floats:
+        """Of the scores; 0 where one would drown in the rounding of the scores, which has another law."""
+        deviations = self.exploration * prospects.widths
+        return np.where(deviations > _DROWNS * np.abs(prospects.means + prospects.bonus).max(), deviations, 0.0)
 
 
 @dataclass(frozen=True, slots=True)

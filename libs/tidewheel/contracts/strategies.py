@@ -36,7 +36,8 @@ def _ordered(span: tuple[float, float]) -> tuple[float, float]:
 
 
 PresetId = Annotated[str, AfterValidator(_preset_name)]
-Span = Annotated[tuple[float, float], AfterValidator(_ordered)]
+_Size = Annotated[float, Field(ge=-1e12, le=1e12)]  #: squares and sums of it stay far from the end of float64
+Span = Annotated[tuple[_Size, _Size], AfterValidator(_ordered)]
 
 
 class MisfitError(ValueError):
@@ -137,7 +138,7 @@ class Reward(_Part):
 
     unit: str = Field(min_length=1, max_length=40, description="Such as bps of notional after costs.")
     clip: Span = Field(description="Bounds of what is learnt; the ledger keeps the reward as it was sent.")
-    absurd: float = Field(gt=0, description="A reward beyond plus or minus this is a mistake, and refused.")
+    absurd: float = Field(gt=0, le=1e12, description="A reward beyond plus or minus this is a mistake, and refused.")
     settle_within: int = Field(ge=1, le=366 * 86_400, description="Seconds a decision waits for its outcome.")
     default: float = Field(description="What a decision counts as whose outcome never came.")
 
@@ -165,8 +166,10 @@ class PolicySpec(_Part):
     """How a preset is picked, and how fast what was learnt fades."""
 
     name: PolicyName = PolicyName.LINTS
-    exploration: float = Field(1.0, ge=0, description="v: standard deviations of a reward; wider explores more.")
-    ridge: float = Field(1.0, gt=0, description="Weight of the prior, in outcomes.")
+    exploration: float = Field(
+        1.0, ge=0, le=1e12, description="v: standard deviations of a reward; wider explores more."
+    )
+    ridge: float = Field(1.0, ge=1e-12, le=1e12, description="Weight of the prior, in outcomes.")
     epsilon: float = Field(0.1, ge=0, le=1, description="Share of random picks of epsilon_greedy.")
     half_life_days: float | None = Field(None, gt=0, description="After which an outcome weighs half; null: for ever.")
     seed: int = Field(42, ge=0, lt=2**63, description="Of all draws; the same seed and log give the same picks.")

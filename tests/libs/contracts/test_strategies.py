@@ -94,6 +94,11 @@ def test_a_missing_parameter_is_named() -> None:
             {"reward": {"unit": "bps", "clip": [-9, 9], "absurd": 10, "settle_within": 1, "default": 10}},
             "outside clip",
         ),
+        (
+            {"reward": {"unit": "bps", "clip": [-9, 1e200], "absurd": 1e200, "settle_within": 1, "default": 0}},
+            r"reward\.clip\.1\n  Input should be less than or equal to 1000000000000",
+        ),
+        ({"policy": {"ridge": 1e-300}}, r"policy\.ridge\n  Input should be greater than or equal to 0.000000000001"),
     ],
 )
 def test_a_schema_that_contradicts_itself_is_refused(changes: dict[str, Any], sentence: str) -> None:
