@@ -22,7 +22,9 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _ASKS = "features[NAME]=NUMBER, position=new, position=open and config_id=ID"
 
 Number = Annotated[float, Field(strict=True)]  #: neither "0.1" nor true
-Why = Annotated[str, Field(min_length=1, max_length=400, description="For whoever reads it later.")]
+#: Not blank, and without NUL, which Postgres cannot hold.
+_SAID = r"^[^\x00]*[^\s\x00][^\x00]*$"
+Why = Annotated[str, Field(pattern=_SAID, max_length=400, description="For whoever reads it later.")]
 PresetName = Annotated[str, Field(pattern=r"^[a-z0-9_-]{1,64}$", examples=["fast"])]
 
 
