@@ -43,8 +43,8 @@ def test_presets_are_a_menu_that_never_changes(api: Api) -> None:
     problem_of(api.register("mid", params, pair="scalping/BTC/USDT"), 404, "unknown_strategy")
 
     for unsaid in ("", " \n", "so\0so"):
-        refused = api.client.post(f"/preset/retire/{api.pair}", json={"preset_id": "mid", "reason": unsaid})
-        problem_of(refused, 422, "bad_input")
+        path, body = f"/preset/retire/{api.pair}", {"preset_id": "mid", "reason": unsaid}
+        problem_of(api.client.post(path, json=body), 422, "bad_input")
     retired = api.client.post(f"/preset/retire/{api.pair}", json={"preset_id": "mid", "reason": "too few trades"})
     assert retired.status_code == 200 and retired.json()["retired_reason"] == "too few trades"
     problem_of(api.register("mid", params), 409, "preset_retired")
