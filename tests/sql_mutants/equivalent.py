@@ -70,6 +70,7 @@ EQUIVALENT = (
     Same("bars.read", "without WHERE files.start_time", "", _CUT),
     Same("bars.read", "ORDER BY", "", "in this order they need not be sorted again, as they otherwise are"),
     Same("bars.read", "without ORDER BY", "", "in this order they need not be sorted again, as they otherwise are"),
+    Same("claims.give_back", "CASE WHEN (? = ?)", "", "a run that is not counted makes nothing poison"),
     Same("leases._next_fence", "without WHERE counters.name", "", "the table has this one row"),
     Same("claims._list_new_files", "without WHERE NOT", "", "ON CONFLICT leaves known files alone; this saves the try"),
     Same("claims.claim", "ORDER BY", "first() is None", "whether there is one does not depend on the order"),

@@ -12,6 +12,7 @@ from tidewheel.ledger.claims import MAX_ATTEMPTS, _newest_poison
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.run_lease import RunLease
 from tidewheel.ledger.tables import claims as rows
+from tidewheel.ledger.tables import files
 
 
 def states(ledger: Ledger, consumer: str = "hmm") -> dict[str, int]:
@@ -265,3 +266,43 @@ class TestGivingBack:
         assert (successor.run.claimed_files, successor.run.new_bars, successor.run.window_bars) == (0, 0, 0)
         assert ids(successor) == sealed
         assert [row.attempts for row in ledger.claims.consumption("hmm")] == [2, 2]
+
+
+class TestNeighbours:
+    def test_each_step_takes_what_the_run_holds(self, ledger: Ledger) -> None:
+        """Giving back and consuming leave another consumer's claims alone, and the poison that the run left earlier."""
+        poison, *others = seal(ledger, range(3))
+        other, lease = started(ledger, consumer="other"), started(ledger)
+        other.claim_files()
+        lease.claim_files()
+        with ledger._db.write() as connection:
+            mine = update(rows).where(rows.c.consumer == "hmm", rows.c.file_id == poison)
+            connection.execute(mine.values(state=ClaimState.POISON))
+            connection.execute(update(rows).values(changed_at=0))
+        before = ledger.claims.consumption("other")
+        left = (poison, ClaimState.POISON, lease.run.id, 1)
+
+        lease.give_back()
+        assert told(ledger) == [left, *((file, ClaimState.DOWNLOADED, None, 0) for file in others)]
+        with ledger._db.read() as connection:
+            free = rows.c.state == ClaimState.DOWNLOADED
+            assert all(connection.execute(select(rows.c.changed_at).where(free)).scalars())
+        again = ledger.runs.lease(lease.run.id, "worker", TTL)
+        assert again is not None
+        again.claim_files()
+        again.publish(new_version(1), PASSED)
+        assert told(ledger) == [left, *((file, ClaimState.PROCESSED, lease.run.id, 1) for file in others)]
+        assert ledger.claims.consumption("other") == before
+
+    def test_a_file_that_was_quarantined_later_keeps_its_place(self, ledger: Ledger) -> None:
+        """One that a consumer holds is counted, and one that nobody touched is not."""
+        seal(ledger, range(2))
+        started(ledger).claim_files(1)
+        with ledger._db.write() as connection:
+            connection.execute(update(files).values(quarantined="its digest differs"))
+        assert states(ledger) == {"processing": 1, "downloaded": 1}
+        assert states(ledger, "other") == {}
+
+
+def told(ledger: Ledger) -> list[tuple[int, ClaimState, int | None, int]]:
+    return [(each.file_id, each.state, each.run_id, each.attempts) for each in ledger.claims.consumption("hmm")]

@@ -4,7 +4,7 @@ import random
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import case, insert, select, update
 
 from tests.libs.ledger.rows import HOUR, PASSED, new_version, seal
 from tests.libs.ledger.test_runs import started
@@ -44,33 +44,40 @@ def test_poison_falls_on_the_guilty_alone(ledger: Ledger, culprits: int) -> None
     assert all(record[file].state is ClaimState.PROCESSED for file in set(files) - guilty)
 
 
-@pytest.mark.parametrize("attempts", [0, SUSPECT + 1])
-def test_what_is_asked_for_is_taken_and_suspects_of_it_in_halves(ledger: Ledger, attempts: int) -> None:
+@pytest.mark.parametrize("suspicious", [False, True])
+def test_what_is_asked_for_is_taken_and_suspects_of_it_in_halves(ledger: Ledger, suspicious: bool) -> None:
     """In strict mode and of one timeframe too, the oldest of files that were listed before; none that was quarantined
-    meanwhile, and none for another consumer."""
-    asked: list[tuple[dict[str, Any], int]] = [
-        ({}, 6),
-        ({"strict": True}, 4),
-        ({"timeframe": "1m"}, 4),
-        ({"strict": True, "timeframe": "1m"}, 2),
+    meanwhile or is consumed, and none for another consumer."""
+    asked: list[tuple[dict[str, Any], int, int]] = [
+        ({}, 6, 2),
+        ({"strict": True}, 4, 2),
+        ({"timeframe": "1m"}, 4, 1),
+        ({"strict": True, "timeframe": "1m"}, 2, 1),
     ]
-    for stream in ("binance:BTC/USDT:1m", "binance:BTC/USDT:5m"):
-        seal(ledger, range(1, -1, -1), stream=stream)
-    seal(ledger, range(1, -1, -1), revision=1)
-    (damaged,) = seal(ledger, range(2, 3))
+    closed = [*seal(ledger, range(1), stream="a:A/B:1m"), *seal(ledger, range(1), stream="a:A/C:1m")]
+    newest, _ = seal(ledger, range(1, -1, -1))
+    seal(ledger, range(1, -1, -1), stream="binance:BTC/USDT:5m")
+    corrections = seal(ledger, range(1, -1, -1), revision=1)
     other = started(ledger, consumer="other")
     other.claim_files()
-    for how, count in asked:
+    third = {"consumer": "third", "file_id": newest, "state": ClaimState.DOWNLOADED, "changed_at": 1}
+    with ledger._db.write() as connection:
+        connection.execute(insert(claims).values(third))
+    for how, free, tried in asked:
         lease = started(ledger)
         lease.claim_files()
         lease.finish(RunState.SKIPPED, "no_new_data")
+        attempts = case((claims.c.consumer == "third", 9), (claims.c.file_id.in_(corrections), 0), else_=SUSPECT + 1)
         with ledger._db.write() as connection:
-            connection.execute(update(claims).values(attempts=attempts, changed_at=1))
-            connection.execute(update(files).where(files.c.id == damaged).values(quarantined="its digest differs"))
+            connection.execute(update(claims).values(attempts=attempts if suspicious else 0, changed_at=1))
+            connection.execute(update(files).where(files.c.id == closed[0]).values(quarantined="its digest differs"))
+            mine = (claims.c.consumer == "hmm") & (claims.c.file_id == closed[1])
+            connection.execute(update(claims).where(mine).values(state=ClaimState.PROCESSED))
         lease = started(ledger)
         taken = lease.claim_files(**how)
-        assert len(taken) == (count // 2 if attempts else count)
-        assert {file.start for file in taken} == ({0} if attempts else {0, HOUR})
+        assert len(taken) == (tried if suspicious else free)
+        assert {file.start for file in taken} == ({0} if suspicious else {0, HOUR})
+        assert not {file.id for file in taken} & set(closed)
         with ledger._db.read() as connection:
             held = claims.c.run_id == lease.run.id
             assert min(connection.execute(select(claims.c.changed_at).where(held)).scalars()) > 1
