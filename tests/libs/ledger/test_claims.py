@@ -304,5 +304,5 @@ class TestNeighbours:
         assert states(ledger, "other") == {}
 
 
-def told(ledger: Ledger) -> list[tuple[int, ClaimState, int | None, int]]:
+def told(ledger: Ledger) -> list[tuple[int, str, int | None, int]]:
     return [(each.file_id, each.state, each.run_id, each.attempts) for each in ledger.claims.consumption("hmm")]

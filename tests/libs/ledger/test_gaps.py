@@ -75,7 +75,7 @@ def test_late_bars_leave_the_rest_open(ledger: Ledger, lease: Lease, holes: list
     assert ledger.bars.gaps(ETH) == before
 
 
-@pytest.mark.parametrize("came", [slice(5, 10), slice(9, 10)])
+@pytest.mark.parametrize("came", [slice(5, 10), slice(5, 6), slice(9, 10)])
 def test_a_gap_that_is_no_longer_as_it_was_read(ledger: Ledger, lease: Lease, holes: list[Gap], came: slice) -> None:
     """Whoever counted on it as it was is told so, and writes nothing: what came meanwhile would be missing again."""
     ledger.bars.append(lease, KEY, FRAME.take(came), "test")
