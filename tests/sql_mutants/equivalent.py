@@ -34,6 +34,9 @@ EQUIVALENT = (
     Same("leases.renew", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("leases.release", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("run_lease._open_or_settled_as", "without WHERE runs.id", "", _UNIQUE_FENCE),
+    Same(
+        "run_lease._open_or_settled_as", "without WHERE runs.version IS NOT", "NULL", "a state without version has none"
+    ),
     Same("runs.stale", "without ORDER BY", "", _LIES_SO),
     Same("control/decisions._with_outcomes", "without ORDER BY decisions.number", "", _LIES_SO),
     Same("control/outcomes._settle", "without ORDER BY decisions.number", "", _LIES_SO),

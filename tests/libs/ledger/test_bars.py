@@ -319,3 +319,5 @@ def test_regime_state_only_moves_forward(ledger: Ledger, lease: Lease) -> None:
     assert state is not None and (state.data_time, state.state, state.version) == (5 * M, "bull", "v2")
     assert state.probs == {"bull": 0.6, "bear": 0.3, "chop": 0.1}
     assert ledger.regimes.all() == [state]
+    assert ledger.regimes.upsert(KEY, 7 * M, {"bull": 1.0}, "bull", "v2")
+    assert not ledger.regimes.upsert(KEY, 6 * M, {"bull": 1.0}, "bull", "v2")

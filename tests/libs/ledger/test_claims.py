@@ -217,6 +217,7 @@ class TestGivingBack:
     def test_a_reason_is_told_until_the_run_ends(self, ledger: Ledger) -> None:
         """What ended an attempt stands on the queued run, and at its end; a person's wish is not written over."""
         lease = started(ledger)
+        other = started(ledger, consumer="other")
         assert lease.give_back(counted=True, reason="the fit was killed").reason == "the fit was killed"
         for _ in range(MAX_ATTEMPTS - 1):
             again = ledger.runs.lease(lease.run.id, "worker", TTL)
@@ -224,6 +225,7 @@ class TestGivingBack:
             again.give_back(counted=True, reason="the fit was killed again")
         assert ledger.runs.lease(lease.run.id, "worker", TTL) is None
         assert ledger.runs.get(lease.run.id).reason == "given up after 5 attempts: the fit was killed again"
+        assert ledger.runs.get(other.run.id) == other.run
         wished = started(ledger)
         ledger.runs.cancel(wished.run.id, "desk")
         assert wished.give_back(counted=True, reason="the fit was killed").reason == "cancelled by desk"

@@ -65,6 +65,7 @@ class TestLeases:
             connection.execute(update(rows).where(rows.c.name == "keeper").values(pulse=nobody))
         heir = ledger.leases.acquire("keeper", "b", TTL)
         assert heir is not None
+        assert heir.owner == "b"
         assert dead is not None
         assert heir.fence > dead.fence
         assert [ledger.leases.acquire(name, "c", TTL) for name in ("keeper", "other")] == [None, None]

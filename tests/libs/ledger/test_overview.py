@@ -95,8 +95,9 @@ def test_lists_have_an_order(ledger: Ledger, eth: Lease, lease: Lease) -> None:
         ledger.regimes.upsert(key, 0, {"bull": 1.0}, "bull", "v1")
         ledger.failures.note(str(key), "exchange_unavailable", "no answer")
     assert [each.key for each in ledger.regimes.all()] == [KEY, ETH]
-    with ledger._db.write() as connection:
+    with ledger._db.write() as connection:  # on Postgres what was changed last lies last
         connection.execute(update(regime_state).values(changed_at=0))
+        connection.execute(update(regime_state).where(regime_state.c.state == "bull").values(data_time=0))
     ledger.regimes.upsert(KEY, M, {"bear": 1.0}, "bear", "v2")
     told = [(each.state, each.version, each.changed_at > 0) for key in (KEY, ETH) if (each := ledger.regimes.get(key))]
     assert told == [("bear", "v2", True), ("bull", "v1", False)]

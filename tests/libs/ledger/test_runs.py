@@ -188,10 +188,16 @@ class TestPublish:
         first = lease.publish(new_version(1), PASSED)
         assert lease.publish(new_version(1), PASSED) == first
         assert len(ledger.versions.promotions("hmm")) == 1
-        with pytest.raises(FenceLost):
-            lease.publish(new_version(2), PASSED)
+        assert first.finished_at is not None
+        for version, verdict in ((2, PASSED), (1, REFUSED)):
+            with pytest.raises(FenceLost):
+                lease.publish(new_version(version), verdict)
         with pytest.raises(FenceLost):
             lease.finish(RunState.FAILED, "x")
+        other = started(ledger)
+        assert other.finish(RunState.FAILED, "x").finished_at is not None
+        with pytest.raises(FenceLost):
+            other.finish(RunState.SKIPPED, "x")
 
     def test_zombie_writes_nothing(self, ledger: Ledger) -> None:
         """A worker whose run was taken over is refused in everything it tries, and changes nothing."""

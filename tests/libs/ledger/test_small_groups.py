@@ -41,6 +41,9 @@ class TestReplicas:
             ("p0", "predictor"), ("p1", "predictor"), ("p2", "worker"),
         ]  # fmt: skip
         ledger.replicas.leave("p0")
+        assert [each.id for each in ledger.replicas.live("hmm")] == ["p1", "p2"]
+        ledger.replicas.beat("p3", "predictor", "ppo", "v1", "v2: digest differs")
+        assert [(each.loaded, each.error) for each in ledger.replicas.live("ppo")] == [("v1", "v2: digest differs")]
         with ledger._db.write() as connection:
             connection.execute(update(replicas).values(seen_at=0))
         assert ledger.replicas.live("hmm") == []
