@@ -18,6 +18,7 @@ _MILLISECOND = "one millisecond more or less: whoever changes the row first deci
 _UNIQUE_FENCE = "a fence is drawn once among all leases, so it names the row alone"
 _LIES_SO = "the rows lie in this order; that it is asked for keeps it so"
 _LONGER_WAY = "a suspect found where none is leads the longer way, by choose(), to the same files"
+_VERSION = "without WHERE runs.version IS NOT DISTINCT FROM"
 _READ_MORE = "an interval that is too wide: of what is read the newest bars are told"
 _DUE = "one millisecond more or less; the settling looks again, under the pair's lock"
 _CUT = "what is read beyond the interval is cut off"
@@ -34,6 +35,8 @@ EQUIVALENT = (
     Same("leases.renew", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("leases.release", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("run_lease._open_or_settled_as", "without WHERE runs.id", "", _UNIQUE_FENCE),
+    Same("run_lease._open_or_settled_as", f"{_VERSION} NULL", "", "a run that ended so never has a version"),
+    Same("leases._held", "leases.until > ?: ge", "", _MILLISECOND),
     Same(
         "run_lease._open_or_settled_as", "without WHERE runs.version IS NOT", "NULL", "a state without version has none"
     ),

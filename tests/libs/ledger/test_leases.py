@@ -7,7 +7,8 @@ import time
 import pytest
 from sqlalchemy import update
 
-from tidewheel.contracts.errors import FenceLost, LeaseTaken
+from tidewheel.contracts.errors import FenceLost, LeaseTaken, NotFound
+from tidewheel.ledger.leases import _TOLD
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Lease
 from tidewheel.ledger.tables import leases as rows
@@ -80,6 +81,16 @@ class TestLeases:
         ledger.leases.release(first)
         assert ledger.leases.acquire("keeper", "b", TTL) is not None
         assert ledger.leases.acquire("keeper", "c", TTL) is None
+
+    def test_a_refusal_names_those_that_are_held(self, ledger: Ledger) -> None:
+        """The first of them, by name; one that has ended is not among them."""
+        held = [ledger.leases.acquire(f"{number:02}", "a", TTL) for number in range(_TOLD + 1, -1, -1)]
+        ended = held[-1]
+        assert ended is not None
+        ledger.leases.release(ended)
+        with pytest.raises(NotFound) as caught:
+            ledger.leases.end("keeper")
+        assert caught.value.detail.endswith("held now: " + ", ".join(f"{number:02}" for number in range(1, _TOLD + 1)))
 
     def test_many_threads_one_winner(self, ledger: Ledger) -> None:
         """Of many who ask at once exactly one gets it; fences of successive winners only grow."""
