@@ -261,11 +261,14 @@ class TestGivingBack:
         dead = started(ledger)
         dead.claim_files()
         dead.counts(2, 120, 240)
+        dead.progress({"restart": 2})
         ledger.leases.release(dead.lease)  # ended, as if its time had run out
         successor = ledger.runs.lease(dead.run.id, "next", TTL)
         assert successor is not None
         assert states(ledger) == {"downloaded": 2}
         assert (successor.run.claimed_files, successor.run.new_bars, successor.run.window_bars) == (0, 0, 0)
+        assert successor.run.progress == {}
+        assert successor.run.started_at == dead.run.started_at is not None
         assert ids(successor) == sealed
         assert [row.attempts for row in ledger.claims.consumption("hmm")] == [2, 2]
 

@@ -34,18 +34,19 @@ def eth(ledger: Ledger) -> Lease:
 def test_each_stream_by_itself(ledger: Ledger, eth: Lease, lease: Lease) -> None:
     """Waiting and sealed bars, files and gaps are counted for each stream; corrections are no further bars."""
     frame = candles(40)
-    ledger.bars.append(lease, KEY, frame.take(np.r_[0:10, 13:30]), "test")
-    ledger.bars.seal(lease, KEY)
+    for part in (np.r_[0:4], np.r_[4:10, 13:30]):
+        ledger.bars.append(lease, KEY, frame.take(part), "test")
+        ledger.bars.seal(lease, KEY)
     ledger.bars.append(lease, KEY, repriced(frame.take(slice(5, 6)), 1.0), "test")
     ledger.bars.append(lease, KEY, frame.take(slice(30, 40)), "test")
     ledger.bars.append(lease, KEY, repriced(frame.take(slice(39, 40)), 1.0), "test")
     ledger.bars.append(eth, ETH, frame.take(slice(20, 25)), "test")
     with ledger._db.write() as connection:
         row = connection.execute(select(gaps)).one()._asdict()
-        for number, state in enumerate(3 * [GapState.HEALED] + 2 * [GapState.CONFIRMED_EMPTY], start=100):
+        for number, state in enumerate(4 * [GapState.HEALED] + 2 * [GapState.CONFIRMED_EMPTY], start=100):
             connection.execute(insert(gaps).values(row | {"id": number, "state": state}))
 
-    assert [file.key for file in ledger.bars.files(KEY)] == [KEY, KEY]
+    assert [file.key for file in ledger.bars.files(KEY)] == [KEY, KEY, KEY]
     assert ledger.bars.files(ETH) == []
     assert same(ledger.bars.read(ETH), frame.take(slice(20, 25)))
     assert ledger.bars.read(KEY).open_time.tolist() == frame.take(np.r_[0:10, 13:40]).open_time.tolist()
@@ -53,8 +54,8 @@ def test_each_stream_by_itself(ledger: Ledger, eth: Lease, lease: Lease) -> None
     assert [ledger.streams.get(KEY), ledger.streams.get(ETH)] == [first, second]
     assert [ledger.streams.register(key, Origin.SYNTHETIC) for key in (KEY, ETH)] == [first, second]
     assert (first.key, first.watermark, first.first_open, first.next_open) == (KEY, 30 * M, 0, 40 * M)
-    assert (first.tail_bars, first.sealed_bars, first.files) == (10, 27, 2)
-    assert (first.gaps_open, first.gaps_confirmed, first.gaps_healed) == (1, 2, 3)
+    assert (first.tail_bars, first.sealed_bars, first.files) == (10, 27, 3)
+    assert (first.gaps_open, first.gaps_confirmed, first.gaps_healed) == (1, 2, 4)
     assert (second.key, second.watermark, second.first_open, second.next_open) == (ETH, None, 20 * M, 25 * M)
     assert (second.tail_bars, second.sealed_bars, second.files) == (5, 0, 0)
     assert (second.gaps_open, second.gaps_confirmed, second.gaps_healed) == (0, 0, 0)

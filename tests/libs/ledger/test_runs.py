@@ -87,9 +87,11 @@ class TestStart:
     def test_list_newest_first(self, ledger: Ledger) -> None:
         """Runs are listed newest first, and by consumer."""
         first = started(ledger).finish(RunState.SKIPPED, "no_new_data")
+        judged = started(ledger, consumer="judged").publish(new_version(1, family="judged"), PASSED)
         second = started(ledger).run
         third = started(ledger, consumer="other").run
-        assert [run.id for run in ledger.runs.list()] == [third.id, second.id, first.id]
+        assert [run.id for run in ledger.runs.list()] == [third.id, second.id, judged.id, first.id]
+        assert [run.verdict for run in ledger.runs.list()] == [None, None, PASSED, None]
         assert [run.id for run in ledger.runs.list(consumer="hmm", limit=1)] == [second.id]
 
 
@@ -109,11 +111,12 @@ class TestTakingUp:
 
     def test_stale_runs(self, ledger: Ledger) -> None:
         """Queued runs and those whose lease ended are stale; one that is worked on is not."""
+        started(ledger, consumer="hmm").publish(new_version(1), PASSED)
         queued, _ = ledger.runs.start_or_join("a", "a", "api")
         dead = started(ledger, ttl=1, consumer="b")
         started(ledger, consumer="c")
         time.sleep(0.01)
-        assert [run.id for run in ledger.runs.stale()] == [queued.id, dead.run.id]
+        assert [(run.id, run.verdict) for run in ledger.runs.stale()] == [(queued.id, None), (dead.run.id, None)]
 
     def test_heartbeat_and_cancel(self, ledger: Ledger) -> None:
         """A renewal tells a worker that a person wants it to stop; the run stays its own until it finishes."""
@@ -126,9 +129,21 @@ class TestTakingUp:
     def test_cancel_queued_at_once(self, ledger: Ledger) -> None:
         """A queued run is cancelled by the call itself, and nobody takes it up."""
         run, _ = ledger.runs.start_or_join("hmm", "hmm", "api")
-        assert ledger.runs.cancel(run.id, "me").reason == "cancelled by me"
+        cancelled = ledger.runs.cancel(run.id, "me")
+        assert (cancelled.state, cancelled.reason) == (RunState.CANCELLED, "cancelled by me")
+        assert cancelled.cancel_requested and cancelled.finished_at is not None
         assert ledger.runs.lease(run.id, "w", TTL) is None
         assert ledger.runs.start_or_join("hmm", "hmm", "api")[1] is False
+
+    def test_a_cancel_is_of_one_run(self, ledger: Ledger) -> None:
+        """Other runs go on, queued or taken up, and one that has ended stays as it is."""
+        ended = started(ledger, consumer="a").finish(RunState.SKIPPED, "no_new_data")
+        taken, other = (started(ledger, consumer=name).run for name in ("b", "c"))
+        queued, waiting = (ledger.runs.start_or_join(name, "hmm", "api")[0] for name in ("d", "e"))
+        assert ledger.runs.cancel(ended.id, "me") == ended
+        for run in (taken, queued):
+            assert ledger.runs.cancel(run.id, "me").cancel_requested
+        assert [ledger.runs.get(run.id) for run in (ended, other, waiting)] == [ended, other, waiting]
 
     def test_cancelled_run_of_a_dead_worker_ends(self, ledger: Ledger) -> None:
         """Where the worker died after a cancel, the next one to look ends the run."""
