@@ -1,6 +1,7 @@
 """Champions: promote, roll back, adopt; on both dialects."""
 
 import pytest
+from sqlalchemy import update
 
 from tests.libs.ledger.rows import PASSED, REFUSED, new_version, published
 from tests.libs.ledger.test_runs import TTL, at_once, started
@@ -8,6 +9,7 @@ from tidewheel.contracts.errors import BadInput, Conflict, NotFound
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin, PromotionAction, RunState
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.tables import promotions
 
 
 def champion(ledger: Ledger) -> str | None:
@@ -27,6 +29,8 @@ class TestChampion:
         """Each publish that passed moves the champion and names the one before."""
         first, second = published(ledger, 1), published(ledger, 2)
         assert champion(ledger) == second
+        with ledger._db.write() as connection:  # on Postgres what was changed last lies last
+            connection.execute(update(promotions).where(promotions.c.version == first).values(reason="x"))
         moves = ledger.versions.promotions("hmm")
         assert [(move.version, move.previous, move.action) for move in moves] == [
             (first, None, PromotionAction.PROMOTE), (second, first, PromotionAction.PROMOTE),
@@ -162,6 +166,9 @@ class TestChampion:
             assert [each.family for each in ledger.versions.all(family)] == [family, family]
             moves = ledger.versions.promotions(family)
             assert ledger.versions.last_promotion(family) == moves[-1]
+            champion = ledger.versions.champion(family)
+            assert champion is not None
+            assert (champion.family, champion.version) == (family, names[1])
             assert [(each.version, each.run_id) for each in moves] == [(name, runs[family, name]) for name in names]
             assert ledger.versions.earlier_champions(family) == names[:1]
             found = ledger.versions.get(family, second)
