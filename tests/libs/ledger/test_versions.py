@@ -174,4 +174,5 @@ class TestChampion:
             found = ledger.versions.get(family, second)
             assert found is not None
             assert (found.family, found.run_id) == (family, runs[family, second])
+        assert ledger.versions.families() == ["hmm", "lstm"]
         assert ledger.versions.get("hmm", third) is None
