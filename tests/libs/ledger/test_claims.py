@@ -294,9 +294,18 @@ class TestNeighbours:
             assert all(connection.execute(select(rows.c.changed_at).where(free)).scalars())
         again = ledger.runs.lease(lease.run.id, "worker", TTL)
         assert again is not None
-        again.claim_files()
+        assert ids(again) == others
+        with ledger._db.write() as connection:
+            connection.execute(update(rows).values(changed_at=0))
+        parked, used = others
+        for file in (poison, parked):
+            again.park(file)
+        with ledger._db.read() as connection:
+            changed = select(rows.c.consumer, rows.c.file_id).where(rows.c.changed_at > 0)
+            assert connection.execute(changed).all() == [("hmm", parked)]
         again.publish(new_version(1), PASSED)
-        assert told(ledger) == [left, *((file, ClaimState.PROCESSED, lease.run.id, 1) for file in others)]
+        run = lease.run.id
+        assert told(ledger) == [left, (parked, ClaimState.POISON, run, 1), (used, ClaimState.PROCESSED, run, 1)]
         assert ledger.claims.consumption("other") == before
 
     def test_a_file_that_was_quarantined_later_keeps_its_place(self, ledger: Ledger) -> None:

@@ -44,16 +44,16 @@ def test_poison_falls_on_the_guilty_alone(ledger: Ledger, culprits: int) -> None
     assert all(record[file].state is ClaimState.PROCESSED for file in set(files) - guilty)
 
 
-@pytest.mark.parametrize("suspicious", [False, True])
-def test_what_is_asked_for_is_taken_and_suspects_of_it_in_halves(ledger: Ledger, suspicious: bool) -> None:
+@pytest.mark.parametrize(
+    ("attempts", "of_corrections", "counts"),
+    [(0, 0, (6, 4, 4, 2)), (SUSPECT + 1, 0, (2, 2, 1, 1)), (SUSPECT + 1, SUSPECT + 1, (3, 2, 2, 1))],
+)
+def test_what_is_asked_for_is_taken_and_suspects_of_it_in_halves(
+    ledger: Ledger, attempts: int, of_corrections: int, counts: tuple[int, ...]
+) -> None:
     """In strict mode and of one timeframe too, the oldest of files that were listed before; none that was quarantined
     meanwhile or is consumed, and none for another consumer."""
-    asked: list[tuple[dict[str, Any], int, int]] = [
-        ({}, 6, 2),
-        ({"strict": True}, 4, 2),
-        ({"timeframe": "1m"}, 4, 1),
-        ({"strict": True, "timeframe": "1m"}, 2, 1),
-    ]
+    asked: list[dict[str, Any]] = [{}, {"strict": True}, {"timeframe": "1m"}, {"strict": True, "timeframe": "1m"}]
     closed = [*seal(ledger, range(1), stream="a:A/B:1m"), *seal(ledger, range(1), stream="a:A/C:1m")]
     newest, _ = seal(ledger, range(1, -1, -1))
     seal(ledger, range(1, -1, -1), stream="binance:BTC/USDT:5m")
@@ -63,20 +63,24 @@ def test_what_is_asked_for_is_taken_and_suspects_of_it_in_halves(ledger: Ledger,
     third = {"consumer": "third", "file_id": newest, "state": ClaimState.DOWNLOADED, "changed_at": 1}
     with ledger._db.write() as connection:
         connection.execute(insert(claims).values(third))
-    for how, free, tried in asked:
+    past = case(
+        (claims.c.consumer == "third", attempts + 9),
+        (claims.c.file_id.in_(corrections), of_corrections),
+        else_=attempts,
+    )
+    for how, count in zip(asked, counts, strict=True):
         lease = started(ledger)
         lease.claim_files()
         lease.finish(RunState.SKIPPED, "no_new_data")
-        attempts = case((claims.c.consumer == "third", 9), (claims.c.file_id.in_(corrections), 0), else_=SUSPECT + 1)
         with ledger._db.write() as connection:
-            connection.execute(update(claims).values(attempts=attempts if suspicious else 0, changed_at=1))
+            connection.execute(update(claims).values(attempts=past, changed_at=1))
             connection.execute(update(files).where(files.c.id == closed[0]).values(quarantined="its digest differs"))
             mine = (claims.c.consumer == "hmm") & (claims.c.file_id == closed[1])
             connection.execute(update(claims).where(mine).values(state=ClaimState.PROCESSED))
         lease = started(ledger)
         taken = lease.claim_files(**how)
-        assert len(taken) == (tried if suspicious else free)
-        assert {file.start for file in taken} == ({0} if suspicious else {0, HOUR})
+        assert len(taken) == count
+        assert {file.start for file in taken} == ({0} if attempts else {0, HOUR})
         assert not {file.id for file in taken} & set(closed)
         with ledger._db.read() as connection:
             held = claims.c.run_id == lease.run.id
