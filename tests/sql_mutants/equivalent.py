@@ -38,9 +38,6 @@ EQUIVALENT = (
     Same("run_lease._open_or_settled_as", f"{_VERSION} NULL", "", "a run that ended so never has a version"),
     Same("leases._held", "leases.until > ?: ge", "", _MILLISECOND),
     Same("runs.lease", "without WHERE runs.id", "with_for_update", "it locks more runs than it need"),
-    Same(
-        "run_lease._open_or_settled_as", "without WHERE runs.version IS NOT", "NULL", "a state without version has none"
-    ),
     Same("runs.stale", "without ORDER BY", "", _LIES_SO),
     Same("control/decisions._with_outcomes", "without ORDER BY decisions.number", "", _LIES_SO),
     Same("control/outcomes._settle", "without ORDER BY decisions.number", "", _LIES_SO),
