@@ -83,14 +83,16 @@ class TestLeases:
         assert ledger.leases.acquire("keeper", "c", TTL) is None
 
     def test_a_refusal_names_those_that_are_held(self, ledger: Ledger) -> None:
-        """The first of them, by name; one that has ended is not among them."""
+        """The first of them, by name; one that has ended is not among them, nor can it be ended again."""
         held = [ledger.leases.acquire(f"{number:02}", "a", TTL) for number in range(_TOLD + 1, -1, -1)]
         ended = held[-1]
         assert ended is not None
         ledger.leases.release(ended)
-        with pytest.raises(NotFound) as caught:
-            ledger.leases.end("keeper")
-        assert caught.value.detail.endswith("held now: " + ", ".join(f"{number:02}" for number in range(1, _TOLD + 1)))
+        for name in ("keeper", ended.name):
+            with pytest.raises(NotFound, match=f"'{name}'") as caught:
+                ledger.leases.end(name)
+            known = ", ".join(f"{number:02}" for number in range(1, _TOLD + 1))
+            assert caught.value.detail.endswith(f"held now: {known}")
 
     def test_many_threads_one_winner(self, ledger: Ledger) -> None:
         """Of many who ask at once exactly one gets it; fences of successive winners only grow."""
