@@ -1,5 +1,6 @@
 """Fixtures that all rooms share, and the count of ledger tests per dialect."""
 
+import gc
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -9,11 +10,19 @@ import pytest
 import redis
 
 from tests import servers
+from tests.databases import Databases
 from tests.servers import PostgresServer
 from tidewheel.ledger.open import Ledger, migrate, open_ledger
 
 DIALECTS = ("sqlite", "postgresql")
 _TEMPLATE = "tidewheel_template"
+
+
+def pytest_collection_finish() -> None:
+    """Spare the collector what the imports left: it would look through a million lasting objects again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 100)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,6 +48,14 @@ def postgres_template(postgres_server: PostgresServer, tmp_path_factory: pytest.
     postgres_server.run(f"CREATE DATABASE {name}")
     migrate(postgres_server.dsn(name), tmp_path_factory.mktemp("template"))
     return name
+
+
+@pytest.fixture(scope="session")
+def postgres_databases(postgres_server: PostgresServer, postgres_template: str) -> Iterator[Databases]:
+    """Where a test gets its database from."""
+    databases = Databases(postgres_server, postgres_template)
+    yield databases
+    databases.close()
 
 
 @pytest.fixture(scope="session")
@@ -72,11 +89,9 @@ def ledger_dsn(dialect: str, data_dir: Path, request: pytest.FixtureRequest) -> 
         file.write_bytes(request.getfixturevalue("sqlite_template").read_bytes())
         yield f"sqlite:///{file}"
         return
-    server, template = request.getfixturevalue("postgres_server"), request.getfixturevalue("postgres_template")
-    name = f"tidewheel_{uuid.uuid4().hex[:12]}"
-    server.run(f"CREATE DATABASE {name} TEMPLATE {template}")
-    yield server.dsn(name)
-    server.run(f"DROP DATABASE {name} WITH (FORCE)")
+    databases: Databases = request.getfixturevalue("postgres_databases")
+    with databases.fresh() as dsn:
+        yield dsn
 
 
 @pytest.fixture

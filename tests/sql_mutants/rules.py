@@ -34,7 +34,7 @@ def reworded(item: pytest.Item, pattern: str, other: str) -> Iterator[None]:
     def before(_: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> tuple[str, Any]:
         return re.sub(pattern, other, statement), parameters
 
-    for template in ("sqlite_template", "postgres_template"):
+    for template in ("sqlite_template", "postgres_template", "postgres_databases"):
         for fixture in item.session._fixturemanager.getfixturedefs(template, item) or ():
             fixture.cached_result = None
     event.listen(Engine, "before_cursor_execute", before, retval=True)
