@@ -35,26 +35,38 @@ class Document:
 
     @classmethod
     def read(cls, payload: Payload, *, family: str, schema: int, keys: Iterable[str]) -> "Document":
-        """The object in `model.json`, when it is of `family` and `schema` and has exactly `keys` beside those two.
+        """The object in `model.json`, the model's only file, when it is of `family` and `schema` and has `keys`.
+
+        Raises:
+            BadBundle: the file is missing, too large, not JSON, not alone, or of another shape.
+        """
+        if set(payload) != {MODEL_FILE}:
+            raise BadBundle(f"the model's files are {sorted(payload)[:5]}; a {family} model is one {MODEL_FILE}")
+        return cls.read_beside(payload, families=(family,), schema=schema, keys=keys)
+
+    @classmethod
+    def read_beside(cls, payload: Payload, *, families: Sequence[str], schema: int, keys: Iterable[str]) -> "Document":
+        """The object in `model.json`, beside which there may be other files; it has exactly `keys` beside those two.
 
         Raises:
             BadBundle: the file is missing, too large, not JSON, or of another shape.
         """
-        if set(payload) != {MODEL_FILE}:
-            raise BadBundle(f"the model's files are {sorted(payload)[:5]}; a {family} model is one {MODEL_FILE}")
+        known = ", ".join(families)
+        if MODEL_FILE not in payload:
+            raise BadBundle(f"the model's files are {sorted(payload)[:5]}; {MODEL_FILE} of {known} is not among them")
         content = payload[MODEL_FILE]
         if len(content) > MAX_BYTES:
-            raise BadBundle(f"{MODEL_FILE} has {len(content)} bytes; a {family} model has at most {MAX_BYTES}")
+            raise BadBundle(f"{MODEL_FILE} has {len(content)} bytes; one of {known} has at most {MAX_BYTES}")
         try:
             members = json.loads(content, parse_constant=_refuse_constant, object_pairs_hook=_unique)
         except (ValueError, RecursionError) as error:
             raise BadBundle(f"{MODEL_FILE} is not JSON: {str(error)[:200]}") from None
         document = cls(_object(members, MODEL_FILE))
         document.require_keys({"family", "schema", *keys})
-        if document.text("family") != family or document.count("schema") != schema:
+        if document.text("family") not in families or document.count("schema") != schema:
             raise BadBundle(
                 f"{MODEL_FILE} is of family {members['family']!r}, schema {members['schema']!r}; "
-                f"this program reads {family!r}, schema {schema}"
+                f"this program reads {known}, schema {schema}"
             )
         return document
 
@@ -90,6 +102,24 @@ class Document:
     def number(self, key: str) -> float:
         """A finite number."""
         return _number(self._members[key], f"{self._where}: {key}")
+
+    def texts(self, key: str) -> list[str]:
+        """Strings in a list of any length."""
+        return [item.text("item") for item in self._items(key)]
+
+    def counts(self, key: str) -> list[int]:
+        """Whole numbers, none negative, in a list of any length."""
+        return [item.count("item") for item in self._items(key)]
+
+    def numbers(self, key: str) -> list[float]:
+        """Finite numbers in a list of any length."""
+        return [item.number("item") for item in self._items(key)]
+
+    def _items(self, key: str) -> list["Document"]:
+        value = self._members[key]
+        if not isinstance(value, list):
+            raise BadBundle(f"{self._where}: {key} is not a list")
+        return [Document({"item": item}, f"{self._where}: {key}") for item in value]
 
     def names(self) -> list[str]:
         """The members' names."""
