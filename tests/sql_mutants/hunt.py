@@ -28,7 +28,11 @@ from tests.sql_mutants.slips import LOCKING, slips, text
 from tidewheel.ledger.tables import metadata
 
 _LEDGER = Path(tidewheel.ledger.__file__).parent
-_ROOMS = (_LEDGER, _LEDGER / "control")  #: whose statements are the ledger's own; migrations are not
+_ROOMS = (
+    _LEDGER,
+    _LEDGER / "control",
+    _LEDGER / "registry",
+)  #: whose statements are the ledger's own; migrations are not
 _ENOUGH = 60.0  #: seconds of tests for one slip, the quickest tests first
 _BROKEN = 251  #: exit code of a fork that could not plant
 _NONE = 250  #: exit code of a fork none of whose tests failed; otherwise it is the failing one's number

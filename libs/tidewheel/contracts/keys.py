@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from tidewheel.contracts.errors import BadInput
-from tidewheel.contracts.times import step_millis
+from tidewheel.contracts.times import UtcMillis, iso, step_millis
 
 FAMILY = "hmm"  #: of models, and the consumer that trains them, where nothing names another
+CHAMPION = "champion"  #: alias of the version that a registered model's bare name means
+BASELINE = "baseline"  #: the registered model that others must beat where their name has no champion
 _EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_SYMBOL = 80
 _MAX_READABLE = 96  #: two components, a suffix and a temporary name's random part fit into the 255 bytes of a file name
@@ -18,6 +20,10 @@ _STRATEGY = re.compile(r"[a-z0-9_]{1,64}")
 _PRESET = re.compile(r"[a-z0-9_-]{1,64}")
 _DECISION = re.compile(r"[1-9][0-9]{0,17}")
 _MAX_INSTRUMENT = 120
+_MODEL = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+_OTHER_FAMILIES = frozenset(("lstm", "patchtst", "ppo_lstm", "sac_patchtst", "bottom", "bounce"))  #: and all hmm*
+_VERSION = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}")
+_ALIAS = re.compile(r"[a-z][a-z0-9_-]{0,39}")
 _DEVICE = re.compile(r"(?:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:\.|$)", re.IGNORECASE)  #: devices on Windows shares
 
 
@@ -94,6 +100,60 @@ def preset_id(text: str) -> str:
     """
     if not _PRESET.fullmatch(text):
         raise BadInput(f"preset_id {text[:80]!r} is not 1 to 64 of a-z, 0-9, _ and -")
+    return text
+
+
+def model_name(text: str) -> str:
+    """`text`, where it can name a registered model.
+
+    Raises:
+        BadInput: it cannot, or it is the name of a family that is no registered model.
+    """
+    if text in _OTHER_FAMILIES or text.startswith(FAMILY):
+        raise BadInput(
+            f"model_name {text[:80]!r} is kept for models of another kind "
+            f"(hmm..., {', '.join(sorted(_OTHER_FAMILIES))}); choose another, such as my_{text[:40]}"
+        )
+    if not _MODEL.fullmatch(text):
+        raise BadInput(
+            f"model_name {text[:80]!r} is not 1 to 64 of a-z, 0-9, _ and -, the first a letter or a digit; "
+            "write it like random_forest_v1"
+        )
+    return text
+
+
+def version_name(day: UtcMillis, digest: str) -> str:
+    """The name of a version: the UTC date of `day`, and what `digest` (hex) begins with."""
+    return f"v{iso(day)[:10]}-{digest[:8]}"
+
+
+def is_version(text: str) -> bool:
+    """Whether `text` is written as the name of a version, `v2026-01-31-0a1b2c3d`."""
+    return _VERSION.fullmatch(text) is not None
+
+
+def model_version(text: str) -> str:
+    """`text`, where it can name a version of a model.
+
+    Raises:
+        BadInput: it cannot.
+    """
+    if not is_version(text):
+        raise BadInput(f"version {text[:80]!r} is not of the form v2026-01-31-0a1b2c3d")
+    return text
+
+
+def model_alias(text: str) -> str:
+    """`text`, where it can be an alias of a registered model's versions.
+
+    Raises:
+        BadInput: it cannot, or looks like the name of a version.
+    """
+    if not _ALIAS.fullmatch(text) or is_version(text):
+        raise BadInput(
+            f"alias {text[:80]!r} is not 1 to 40 of a-z, 0-9, _ and -, the first a letter, or it looks like a version; "
+            "write it like champion or staging"
+        )
     return text
 
 

@@ -82,6 +82,11 @@ class Channels:
         return f"models.{family}"
 
     @staticmethod
+    def registry(model_name: str) -> str:
+        """Channel on which a move of a registered model's alias is told: `{"model_name", "alias", "version"}`."""
+        return f"registry.{model_name}"
+
+    @staticmethod
     def candles(stream: str) -> str:
         """Channel on which newly stored bars of a stream are told: `{"stream", "watermark"}`."""
         return f"candles.{stream}"

@@ -107,6 +107,33 @@ class OutcomeKind(StrEnum):
     DEFAULTED = "defaulted"
 
 
+class ModelFormat(StrEnum):
+    """How a registered model lies on disk."""
+
+    SKOPS = "skops"
+    XGBOOST = "xgboost"
+    LIGHTGBM = "lightgbm"
+    ONNX = "onnx"
+    BUNDLE = "bundle"
+    JOBLIB = "joblib"
+
+
+class PredictionState(StrEnum):
+    """Whether it is known what came of a prediction; `missing`: its bar never came, though later ones did."""
+
+    OPEN = "open"
+    KNOWN = "known"
+    MISSING = "missing"
+
+
+class IntervalSource(StrEnum):
+    """Which residuals a prediction's interval was made of: of data held back in training, or of its own outcomes."""
+
+    CALIBRATION = "calibration"
+    OUTCOMES = "outcomes"
+    NONE = "none"
+
+
 class Scope(StrEnum):
     """What a key may do; `admin` may do everything."""
 

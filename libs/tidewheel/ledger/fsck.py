@@ -13,6 +13,7 @@ from tidewheel.ledger.control.checks import wrong_numbers, wrong_outcomes, wrong
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.files import select_files
 from tidewheel.ledger.records import Finding
+from tidewheel.ledger.registry.checks import wrong_aliases, wrong_predictions
 from tidewheel.ledger.tables import claims, files, promotions, runs, streams, versions
 
 _SHOWN = 5  #: wrong things that a finding names; the count has all of them
@@ -33,6 +34,8 @@ def fsck(db: Database, archive: Archive | None) -> list[Finding]:
             _promotions(connection),
             _checked("decisions", wrong_numbers(connection), "decisions are numbered without holes"),
             _checked("outcomes", wrong_outcomes(connection), "outcomes stand for one decision each"),
+            _checked("aliases", wrong_aliases(connection), "moves of aliases point to registered versions"),
+            _checked("predictions", wrong_predictions(connection), "predictions are of registered versions"),
         ]
         if archive:
             pairs = wrong_posteriors(connection)

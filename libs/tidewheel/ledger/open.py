@@ -24,6 +24,8 @@ from tidewheel.ledger.leases import Leases
 from tidewheel.ledger.outbox import Outbox
 from tidewheel.ledger.records import Finding, Identity, Migrated
 from tidewheel.ledger.regimes import Regimes
+from tidewheel.ledger.registry.models import Registry
+from tidewheel.ledger.registry.predictions import Predictions
 from tidewheel.ledger.replicas import Replicas
 from tidewheel.ledger.runs import Runs
 from tidewheel.ledger.schema import check_database, migrate_database
@@ -56,6 +58,8 @@ class Ledger:
         self.posteriors = Posteriors(db)
         self.switches = Switches(db)
         self.audit = Audit(db)
+        self.registry = Registry(db)
+        self.predictions = Predictions(db)
 
     @property
     def dialect(self) -> str:

@@ -1,6 +1,6 @@
 """One attempt at a run: everything a worker writes goes through here, and presents its fence."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -8,14 +8,17 @@ from sqlalchemy import Connection, update
 
 from tidewheel.contracts.errors import BadInput, FenceLost, TidewheelError, Unavailable
 from tidewheel.contracts.states import PromotionAction, RunState
-from tidewheel.contracts.verdicts import Verdict
+from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.ledger import claims, leases, versions
 from tidewheel.ledger.control import switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease, NewVersion, Run, SealedFile, Version
+from tidewheel.ledger.registry import models as registry
+from tidewheel.ledger.registry.records import NewModel
 from tidewheel.ledger.run_rows import read_run
 from tidewheel.ledger.tables import runs
 
+_NOT_WANTED = StepResult(step="wanted", passed=False, reason="the run was asked to leave the champion as it is")
 _WITHOUT_VERSION = (RunState.SKIPPED, RunState.FAILED, RunState.CANCELLED)
 
 
@@ -102,21 +105,54 @@ class RunLease:
             BadInput: the version is of another family than the run.
             Conflict: `version_taken` or `synthetic_origin`.
         """
-        if version.family != self.run.family:
-            raise BadInput(f"run {self.run.id} makes {self.run.family} versions, not {version.family} ones")
+        self._check_family(version.family)
+
+        def store(connection: Connection, heeded: Verdict) -> None:
+            stored = versions.store_version(self._db, connection, self.run.id, version, heeded)
+            if heeded.passed:
+                self._promote(connection, stored)
+
+        return self._publish(version.version, verdict, store, remark)
+
+    def publish_model(
+        self, new: NewModel, verdict: Verdict, *, champion: bool = True, remark: str | None = None
+    ) -> Run:
+        """`publish` for a registered model: the run ends promoted where its name's champion is this one now.
+
+        Unless a `champion` is wanted the verdict ends with that refusal.
+
+        Raises:
+            FenceLost: another worker took the run over, or it was finished otherwise.
+            BadInput: the model has another name than the run's family.
+            Conflict: `version_taken` or `synthetic_origin`.
+        """
+        self._check_family(new.model_name)
+        if verdict.passed and not champion:
+            verdict = Verdict(steps=(*verdict.steps, _NOT_WANTED))
+
+        def store(connection: Connection, heeded: Verdict) -> None:
+            registry.publish_model(self._db, connection, self.run.id, new, heeded)
+
+        return self._publish(new.version, verdict, store, remark)
+
+    def _publish(
+        self, version: str, verdict: Verdict, store: Callable[[Connection, Verdict], None], remark: str | None
+    ) -> Run:
+        """What both have in common; `store` writes the version, its verdict and, where that passed, the promotion."""
         with self._db.write() as connection:
-            if self._open_or_published(connection, verdict, version.version):
+            if self._open_or_published(connection, verdict, version):
                 verdict = switches.heed(self._db, connection, verdict)
-                state = _state(verdict)
-                stored = versions.store_version(self._db, connection, self.run.id, version, verdict)
+                store(connection, verdict)
                 claims.consume(self._db, connection, self.run.id)
-                if verdict.passed:
-                    self._promote(connection, stored)
                 reason = "; ".join(filter(None, [_refusal(verdict), remark])) or None
-                self._end(connection, state, reason, version.version)
+                self._end(connection, _state(verdict), reason, version)
             run = read_run(connection, self.run.id)
         self.run = run
         return run
+
+    def _check_family(self, family: str) -> None:
+        if family != self.run.family:
+            raise BadInput(f"run {self.run.id} makes {self.run.family} versions, not {family} ones")
 
     def park(self, file_id: int) -> None:
         """Make a file that the run holds poison at once: it cannot be read, so no further attempt would tell more."""

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, func, select
 
 from tidewheel.contracts.errors import NotFound
 from tidewheel.contracts.states import RunState
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.ledger.records import Run
+from tidewheel.ledger.registry.tables import model_verdicts
 from tidewheel.ledger.tables import runs, verdicts
 
 
@@ -25,8 +26,12 @@ def read_run(connection: Connection, run_id: int) -> Run:
 
 
 def select_runs() -> Any:
-    """All columns of a run and its verdict's steps; narrow it with where()."""
-    return select(runs, verdicts.c.steps).outerjoin(verdicts, verdicts.c.run_id == runs.c.id)
+    """All columns of a run and its verdict's steps, on a version or on a registered model; narrow it with where()."""
+    return (
+        select(runs, func.coalesce(verdicts.c.steps, model_verdicts.c.steps).label("steps"))
+        .outerjoin(verdicts, verdicts.c.run_id == runs.c.id)
+        .outerjoin(model_verdicts, model_verdicts.c.run_id == runs.c.id)
+    )
 
 
 def to_run(row: Row[Any]) -> Run:

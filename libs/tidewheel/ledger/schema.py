@@ -10,7 +10,7 @@ from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Identity, Migrated
 from tidewheel.ledger.tables import counters, ledger_identity
 
-REVISION = "0005"  #: the newest under migrations/versions: what this program needs
+REVISION = "0006"  #: the newest under migrations/versions: what this program needs
 _MIGRATE = "run `tidewheel ledger migrate`"
 
 

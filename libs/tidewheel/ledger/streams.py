@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, and_, func, select
+from sqlalchemy import Connection, Row, Select, and_, exists, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import Conflict, NotFound
@@ -63,6 +63,21 @@ def stream_row(connection: Connection, key: StreamKey) -> Row[Any]:
     if row is None:
         raise NotFound(f"stream {key} is not in this ledger; ingest it first, or ask /streams for those that are")
     return row
+
+
+def refuse_synthetic(connection: Connection, version: str, origin: Origin | None) -> None:
+    """Let no model of synthetic bars become the champion of a ledger that holds an exchange's.
+
+    Raises:
+        Conflict: `synthetic_origin`.
+    """
+    real = connection.execute(select(exists().where(streams.c.origin == Origin.EXCHANGE))).scalar_one()
+    if origin is Origin.SYNTHETIC and real:
+        raise Conflict(
+            f"{version} was trained on synthetic candles and this ledger holds an exchange's; "
+            "train on those, or use a ledger of its own for the simulator",
+            code="synthetic_origin",
+        )
 
 
 def _overview() -> Select[Any]:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, Row, exists, insert, select
+from sqlalchemy import Connection, Row, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import BadInput, Conflict, NotFound
@@ -13,7 +13,8 @@ from tidewheel.ledger.control import switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.outbox import post
 from tidewheel.ledger.records import NewVersion, Promotion, Version
-from tidewheel.ledger.tables import promotions, streams, verdicts, versions
+from tidewheel.ledger.streams import refuse_synthetic
+from tidewheel.ledger.tables import promotions, verdicts, versions
 
 
 class Versions:
@@ -186,13 +187,7 @@ def promote(
         Conflict: `synthetic_origin`: the version was trained on synthetic bars, and this ledger holds real ones.
     """
     db.lock(connection, _lock_name(version.family))
-    real = connection.execute(select(exists().where(streams.c.origin == Origin.EXCHANGE))).scalar_one()
-    if version.origin is Origin.SYNTHETIC and real:
-        raise Conflict(
-            f"{version.version} was trained on synthetic candles and this ledger holds an exchange's; "
-            "train on those, or use a ledger of its own for the simulator",
-            code="synthetic_origin",
-        )
+    refuse_synthetic(connection, version.version, version.origin)
     row = connection.execute(
         insert(promotions)
         .values(

@@ -10,7 +10,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from tidewheel.contracts.errors import BadBundle
+from tidewheel.contracts.keys import version_name
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.modelstore.files import read_in, shared
@@ -29,7 +29,6 @@ MANIFEST = "manifest.json"
 METADATA = "metadata.json"
 MAX_MANIFEST_BYTES = 1024 * 1024
 MAX_FILES = 64
-VERSION = re.compile(r"v[0-9]{4}-[0-9]{2}-[0-9]{2}-[0-9a-f]{8}")
 _LIBRARIES = ("hmmlearn", "numpy", "scikit-learn", "scipy", "tidewheel")
 
 
@@ -156,11 +155,6 @@ def describe(family: str, payload: Mapping[str, bytes], meta: BundleMeta) -> tup
     complete = draft.model_copy(update={"version": version, "digest": digest, "files": _entries(files)})
     manifest = complete.model_copy(update={"seal": complete.expected_seal()})
     return manifest, {**files, MANIFEST: manifest.sealed_text()}
-
-
-def version_name(data_as_of: UtcMillis, digest: str) -> str:
-    """`v2026-11-20-1a2b3c4d`: date of the data, beginning of the content digest."""
-    return f"v{iso(data_as_of)[:10]}-{digest[:8]}"
 
 
 def library_versions() -> dict[str, str]:

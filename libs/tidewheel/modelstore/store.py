@@ -22,11 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from tidewheel.contracts.errors import BadBundle, BadInput, Conflict, NotFound
-from tidewheel.contracts.keys import FAMILY, path_part
+from tidewheel.contracts.keys import FAMILY, is_version, path_part
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.disk import fsync_directory, make_folders, replace_durably, unused_name, write_durably
-from tidewheel.modelstore.bundle import VERSION, BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
+from tidewheel.modelstore.bundle import BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
 from tidewheel.modelstore.files import entries, lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
 from tidewheel.modelstore.removal import STAGED, remove
@@ -143,7 +143,7 @@ class ModelStore:
     def versions(self, family: str) -> list[str]:
         """Names of the published versions, by date of data."""
         found = entries(self._family_dir(family))
-        return sorted(entry.name for entry in found if VERSION.fullmatch(entry.name) and not entry.is_symlink())
+        return sorted(entry.name for entry in found if is_version(entry.name) and not entry.is_symlink())
 
     def path(self, family: str, version: str) -> Path:
         """Directory of a version, which need not exist.
@@ -151,7 +151,7 @@ class ModelStore:
         Raises:
             BadInput: `version` is not a version's name.
         """
-        if not VERSION.fullmatch(version):
+        if not is_version(version):
             raise BadInput(f"{version!r} is not a version; it looks like v2026-11-20-1a2b3c4d")
         return self._family_dir(family) / version
 
@@ -333,7 +333,7 @@ class ModelStore:
             if error.errno != errno.EINVAL:
                 raise
             raise BadBundle(_no_link(link)) from None
-        if target.parent != family_dir.absolute() or not VERSION.fullmatch(target.name):
+        if target.parent != family_dir.absolute() or not is_version(target.name):
             raise BadBundle(f"{link} points at {target}, which is not a version in {family_dir}")
         return target.name
 

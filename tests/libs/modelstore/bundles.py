@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from tidewheel.contracts.keys import version_name
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY
-from tidewheel.modelstore.bundle import BundleMeta, FileEntry, describe, version_name
+from tidewheel.modelstore.bundle import BundleMeta, FileEntry, describe
 from tidewheel.modelstore.store import ModelStore
 
 AS_OF = 20_000 * DAY

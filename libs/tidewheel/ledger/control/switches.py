@@ -104,18 +104,18 @@ def refuse_promotion(db: Database, connection: Connection) -> None:
     Raises:
         Conflict: `kill_switch`.
     """
-    standing = _any(db, connection)
-    if standing is not None:
-        raise Conflict(f"{_why(standing)}; no model is promoted until an admin clears it (a rollback is)", code=STEP)
+    switch = standing(db, connection)
+    if switch is not None:
+        raise Conflict(f"{_why(switch)}; no model is promoted until an admin clears it (a rollback is)", code=STEP)
 
 
 def heed(db: Database, connection: Connection, verdict: Verdict) -> Verdict:
     """The verdict, with a refusal at its end where it passed and a switch stands."""
-    standing = _any(db, connection) if verdict.passed else None
-    if standing is None:
+    switch = standing(db, connection) if verdict.passed else None
+    if switch is None:
         return verdict
-    numbers = {"scope": standing.scope, "tripped_at": standing.tripped_at, "cause": standing.cause}
-    refusal = StepResult(step=STEP, passed=False, reason=_why(standing), numbers=numbers)
+    numbers = {"scope": switch.scope, "tripped_at": switch.tripped_at, "cause": switch.cause}
+    refusal = StepResult(step=STEP, passed=False, reason=_why(switch), numbers=numbers)
     return Verdict(steps=(*verdict.steps, refusal))
 
 
@@ -124,7 +124,8 @@ def refused(verdict: Verdict) -> bool:
     return verdict.refusal is not None and verdict.refusal.step == STEP
 
 
-def _any(db: Database, connection: Connection) -> KillSwitch | None:
+def standing(db: Database, connection: Connection) -> KillSwitch | None:
+    """The switch that was tripped first of those that stand; the answer holds for the rest of the transaction."""
     _one_at_a_time(db, connection)
     row = connection.execute(select(kill_switches).order_by(kill_switches.c.tripped_at).limit(1)).one_or_none()
     return None if row is None else _switch(row)
