@@ -2,12 +2,18 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from tests.libs.modelstore.bundles import forged, meta
 from tests.libs.modelstore.regimes import published_regime, regime, staged_regime
+from tidewheel.contracts.verdicts import StepResult
 from tidewheel.features.returns import regime_signature
 from tidewheel.gates.gate import Candidate, Gate
+from tidewheel.models.conformal import Conformal
+from tidewheel.models.drift import Reference
+from tidewheel.models.horizons import Forecaster, HorizonModel
+from tidewheel.models.linear import LinearModel
 from tidewheel.modelstore.canary import canary
 from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore, Staged
@@ -93,6 +99,34 @@ def test_canary_refuses_a_family_without_a_loader(store: ModelStore) -> None:
     result = canary(staged.dir)
 
     assert not result.passed and "'lstm' has no loader" in result.reason
+
+
+def forecaster(width: float = 1.0) -> HorizonModel:
+    """A line over one feature and one hour."""
+    part = Forecaster(
+        features=("lag_1h",),
+        regressor=LinearModel(0.0, np.array([width]), 0.0),
+        band=Conformal(0.9, 0.01, 50),
+        reference=(Reference((), (200,)),),
+        fit_rows=200,
+        calibrate_rows=50,
+    )
+    return HorizonModel("baseline", {1: part}, {}, 1, 0, 1)
+
+
+def test_canary_tries_models_of_the_registry(store: ModelStore) -> None:
+    """A forecaster's child answers for each horizon; one that foretells nothing or less, or of another family, not."""
+
+    def tried(family: str, model: HorizonModel) -> StepResult:
+        return canary(store.stage(family, model.to_payload(), meta()).dir)
+
+    sound, sibling = tried("baseline", forecaster()), tried("baseline-eurusd", forecaster())
+    wild, strange = tried("baseline", forecaster(1e3)), tried("random_forest", forecaster())
+
+    assert sound.passed and sibling.passed, (sound, sibling)
+    assert set(sound.numbers["last"]) == {"1"} and sound.numbers["rows"] == 16
+    assert not wild.passed and "a forecast over 1 h is not finite, or a fall to nothing" in wild.reason
+    assert not strange.passed and "the files hold a baseline model, not one of random_forest" in strange.reason
 
 
 def test_canary_ends_a_child_that_takes_too_long(store: ModelStore) -> None:
