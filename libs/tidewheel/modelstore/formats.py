@@ -59,7 +59,7 @@ def check_content(name: str, content: bytes) -> None:
     _CHECKS[name.rpartition(".")[2]](name, content)
 
 
-def strict_json(name: str, content: bytes) -> Any:
+def strict_json(name: str, content: bytes, *, max_depth: int = MAX_DEPTH, max_containers: int = MAX_CONTAINERS) -> Any:
     """Parse JSON without NaN, infinities, doubled keys, absurd nesting or absurdly many lists.
 
     Raises:
@@ -80,18 +80,18 @@ def strict_json(name: str, content: bytes) -> Any:
             raise ValueError(f"{text[:30]} is beyond every number")
         return value
 
-    if content.count(b"[") + content.count(b"{") > MAX_CONTAINERS:
-        raise BadBundle(f"file {name} holds more than {MAX_CONTAINERS} lists and objects")
+    if content.count(b"[") + content.count(b"{") > max_containers:
+        raise BadBundle(f"file {name} holds more than {max_containers} lists and objects")
     try:
         value = json.loads(content.decode(), parse_constant=no_constant, parse_float=finite, object_pairs_hook=unique)
     except (ValueError, RecursionError) as error:
         raise BadBundle(f"file {name} is not strict JSON: {error}") from None
     level = [value]
-    for _ in range(MAX_DEPTH):
+    for _ in range(max_depth):
         level = [child for parent in level for child in _containers(parent)]
         if not level:
             return value
-    raise BadBundle(f"file {name} nests deeper than {MAX_DEPTH} levels")
+    raise BadBundle(f"file {name} nests deeper than {max_depth} levels")
 
 
 def _containers(parent: Any) -> list[Any]:

@@ -5,7 +5,8 @@ from tidewheel.contracts.verdicts import StepResult
 from tidewheel.gates.gate import Candidate
 from tidewheel.modelstore.bundle import read_bundle
 from tidewheel.modelstore.canary import NAME as CANARY
-from tidewheel.modelstore.canary import TIMEOUT_SECONDS, canary
+from tidewheel.modelstore.canary import canary
+from tidewheel.modelstore.limited import TIMEOUT_SECONDS
 
 
 class Digest:

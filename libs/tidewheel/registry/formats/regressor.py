@@ -1,0 +1,75 @@
+"""What every format gives, and what a library may raise over somebody's file."""
+
+import struct
+import zipfile
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Protocol
+
+import numpy as np
+
+from tidewheel.contracts.errors import BadBundle, BadModel
+from tidewheel.features.frames import Floats
+
+MAX_COLUMNS = 10_000  #: features, and outputs
+#: Named one by one, for a defect of ours should stay one. A library's own classes are added by its format.
+_FOREIGN = (
+    ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError, OSError,
+    EOFError, ImportError, BufferError, struct.error, zlib.error, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+class Regressor(Protocol):
+    """A model in memory that turns rows of features into forecasts."""
+
+    @property
+    def features(self) -> int | None:
+        """Columns that it wants; None where the file does not tell."""
+
+    @property
+    def outputs(self) -> int:
+        """Columns that it answers."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+
+    def predict(self, rows: Floats) -> Floats:
+        """[n, features] -> [n, outputs], in float64.
+
+        Raises:
+            BadModel: it cannot answer these rows, or not with finite numbers of that shape.
+        """
+
+
+@contextmanager
+def refusing(what: str, *classes: type[Exception]) -> Iterator[None]:
+    """Turn what a library raises over a file into a refusal.
+
+    Raises:
+        BadModel: in place of it.
+    """
+    try:
+        yield
+    except BadModel:
+        raise
+    except BadBundle as refused:  # the checks of zip, JSON and arrays that we share with bundles
+        raise BadModel(f"{what}: {refused.detail}") from None
+    except _FOREIGN + classes as error:
+        text = " ".join(str(error).split())[:300]
+        raise BadModel(f"{what}: {type(error).__name__}: {text}") from None
+
+
+def answered(raw: object, rows: Floats, outputs: int) -> Floats:
+    """A library's answer as [n, outputs].
+
+    Raises:
+        BadModel: it has another shape, or is not finite.
+    """
+    values = np.asarray(raw, dtype=np.float64)
+    if values.size != len(rows) * outputs or (values.ndim > 0 and len(values) != len(rows)):
+        raise BadModel(f"the model answered shape {values.shape} to {len(rows)} rows, not {outputs} outputs each")
+    if not np.isfinite(values).all():
+        raise BadModel("the model answered NaN or infinity to finite features")
+    return values.reshape(len(rows), outputs)
