@@ -3,7 +3,7 @@
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.roles import Role
 from tidewheel.features.returns import regime_signature
-from tidewheel.gates.gate import Gate
+from tidewheel.gates.gate import Candidate, Gate
 from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
 from tidewheel.kit.loops import Repeating
 from tidewheel.kit.room import DiskRoom
@@ -58,7 +58,7 @@ def build_worker(settings: TrainerSettings) -> Service:
     )
 
 
-def standard_gate(settings: TrainerSettings) -> Gate:
+def standard_gate(settings: TrainerSettings) -> Gate[Candidate]:
     """The steps of promotion, in order; the first refusal ends it."""
     return Gate(
         [SchemaStep(regime_signature(settings.timeframe)), Digest(), EnoughDataStep(), Canary(), ChampionStep()]

@@ -6,16 +6,67 @@ Pure steps are in `steps.py`; steps that read files live in `tidewheel.modelstor
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Generic, Protocol, Self, TypeVar
 
 from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.features.frames import CandleFrame
 from tidewheel.models.base import Model, Payload
 
 
+class Saved(Protocol):
+    """A fitted model that can be turned into files and back."""
+
+    @property
+    def family(self) -> str:
+        """Name under which its versions are kept."""
+        ...
+
+    def to_payload(self) -> dict[str, bytes]:
+        """The model as files; equal models give equal bytes."""
+        ...
+
+    @classmethod
+    def from_payload(cls, payload: Payload) -> Self:
+        """The model of `to_payload()`; BadBundle where the files are damaged or foreign."""
+        ...
+
+
+class Entrant(Protocol):
+    """What any gate may ask of a challenger, whatever it foretells."""
+
+    @property
+    def family(self) -> str:
+        """Family under which it would be published."""
+        ...
+
+    @property
+    def model(self) -> Saved:
+        """The challenger."""
+        ...
+
+    @property
+    def payload(self) -> Payload:
+        """The challenger as the files that would be published."""
+        ...
+
+    @property
+    def feature_signature(self) -> str:
+        """What the challenger was fitted on."""
+        ...
+
+    @property
+    def bundle_dir(self) -> Path | None:
+        """Staged bundle, for the steps that read files."""
+        ...
+
+
+E = TypeVar("E")
+E_contra = TypeVar("E_contra", contravariant=True)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
 class Candidate:
-    """A challenger, and all that the gate may know of it."""
+    """A regime model that challenges, and all that the gate may know of it."""
 
     family: str  #: "hmm"
     model: Model  #: the challenger
@@ -33,7 +84,7 @@ class Candidate:
     bundle_dir: Path | None = None  #: staged bundle, for the steps that read files
 
 
-class Step(Protocol):
+class Step(Protocol[E_contra]):
     """One condition of promotion."""
 
     @property
@@ -46,15 +97,15 @@ class Step(Protocol):
         """Blocks of scored hold-out below which it refuses whatever the model; see `scores.scored_blocks`."""
         ...
 
-    def __call__(self, candidate: Candidate) -> StepResult:
+    def __call__(self, candidate: E_contra) -> StepResult:
         """Judge; a refusal is a result, never an exception."""
         ...
 
 
-class Gate:
+class Gate(Generic[E]):
     """Runs its steps in order; the first refusal ends it."""
 
-    def __init__(self, steps: Sequence[Step]) -> None:
+    def __init__(self, steps: Sequence[Step[E]]) -> None:
         self.steps = tuple(steps)
 
     @property
@@ -62,7 +113,7 @@ class Gate:
         """Blocks of scored hold-out without which no candidate can pass: a fit on less is in vain."""
         return max((step.min_blocks for step in self.steps), default=0)
 
-    def judge(self, candidate: Candidate) -> Verdict:
+    def judge(self, candidate: E) -> Verdict:
         """The results of the steps that ran."""
         results: list[StepResult] = []
         for step in self.steps:

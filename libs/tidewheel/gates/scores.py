@@ -23,8 +23,8 @@ Runs = Mapping[str, Sequence[Floats]]  #: stream -> one array of values per cont
 class Bootstrap:
     """The mean of a paired difference and its lower bound."""
 
-    mean: float  #: nats a bar
-    quantile: float  #: the 5 % quantile of the resampled means, nats a bar
+    mean: float  #: in units of the scores
+    quantile: float  #: the 5 % quantile of the resampled means
     bars: int
     blocks: int
 
@@ -58,8 +58,8 @@ def mean_score(runs: Runs) -> float:
     return float(pooled.mean()) if len(pooled) else float("nan")
 
 
-def block_bootstrap(differences: Runs, seed: int) -> Bootstrap:
-    """Resample blocks of 60 bars with replacement, as many from each stream as it has; there must be a bar.
+def block_bootstrap(differences: Runs, seed: int, block: int = BLOCK) -> Bootstrap:
+    """Resample blocks of `block` bars with replacement, as many from each stream as it has; there must be a bar.
 
     The last block of a run may be shorter and counts by its bars.
     """
@@ -67,7 +67,7 @@ def block_bootstrap(differences: Runs, seed: int) -> Bootstrap:
     sums, counts = np.zeros(DRAWS), np.zeros(DRAWS)
     total, bars, blocks = 0.0, 0, 0
     for stream in sorted(differences):
-        cuts = [run[start : start + BLOCK] for run in differences[stream] for start in range(0, len(run), BLOCK)]
+        cuts = [run[start : start + block] for run in differences[stream] for start in range(0, len(run), block)]
         if not cuts:
             continue
         sizes, values = np.array([len(cut) for cut in cuts]), np.array([cut.sum() for cut in cuts])

@@ -4,7 +4,7 @@ from typing import Any, ClassVar
 
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.contracts.verdicts import StepResult
-from tidewheel.gates.gate import Candidate
+from tidewheel.gates.gate import Candidate, Entrant
 from tidewheel.gates.scores import block_bootstrap, differences, mean_score, scores
 
 
@@ -18,23 +18,28 @@ class SchemaStep:
         """`feature_signature`: of the features that this program serves."""
         self._expected = feature_signature
 
-    def __call__(self, candidate: Candidate) -> StepResult:
+    def __call__(self, candidate: Entrant) -> StepResult:
         numbers = {"feature_signature": candidate.feature_signature}
         if candidate.model.family != candidate.family.partition("-")[0]:  # hmm-strict is a sibling of hmm
             return self._answer(False, f"a {candidate.model.family} model stands for {candidate.family}", numbers)
         if candidate.feature_signature != self._expected:
             reason = f"feature signature {candidate.feature_signature[:12]}, served is {self._expected[:12]}"
             return self._answer(False, reason, numbers)
-        try:
-            read_back = type(candidate.model).from_payload(candidate.payload)
-        except BadBundle as error:
-            return self._answer(False, error.detail, numbers)
-        if read_back.to_payload() != candidate.model.to_payload():
-            return self._answer(False, "the files hold another model than the one that was fitted", numbers)
-        return self._answer(True, "the files read back as the fitted model", numbers)
+        problem = read_back_problem(candidate)
+        return self._answer(problem is None, problem or "the files read back as the fitted model", numbers)
 
     def _answer(self, passed: bool, reason: str, numbers: dict[str, Any]) -> StepResult:
         return StepResult(step=self.name, passed=passed, reason=reason, numbers=numbers)
+
+
+def read_back_problem(candidate: Entrant) -> str | None:
+    """Why the files are not the very model that was fitted, or None where they are."""
+    try:
+        found = type(candidate.model).from_payload(candidate.payload)
+    except BadBundle as error:
+        return error.detail
+    same = found.to_payload() == candidate.model.to_payload()
+    return None if same else "the files hold another model than the one that was fitted"
 
 
 class EnoughDataStep:

@@ -2,7 +2,7 @@
 
 from tidewheel.contracts.errors import BadBundle, NotFound
 from tidewheel.contracts.verdicts import StepResult
-from tidewheel.gates.gate import Candidate
+from tidewheel.gates.gate import Entrant
 from tidewheel.modelstore.bundle import read_bundle
 from tidewheel.modelstore.canary import NAME as CANARY
 from tidewheel.modelstore.canary import canary
@@ -15,7 +15,7 @@ class Digest:
     name = "digest"
     min_blocks = 0
 
-    def __call__(self, candidate: Candidate) -> StepResult:
+    def __call__(self, candidate: Entrant) -> StepResult:
         """Refuse a damaged, foreign or exchanged bundle."""
         if candidate.bundle_dir is None:
             return self._refused("the candidate was not staged, so nothing can be verified")
@@ -48,7 +48,7 @@ class Canary:
     def __init__(self, timeout: float = TIMEOUT_SECONDS) -> None:
         self._timeout = timeout  #: seconds
 
-    def __call__(self, candidate: Candidate) -> StepResult:
+    def __call__(self, candidate: Entrant) -> StepResult:
         """Refuse a bundle that its loader, its filter or its limits reject."""
         if candidate.bundle_dir is None:
             return StepResult(step=self.name, passed=False, reason="the candidate was not staged, so nothing can load")

@@ -18,7 +18,7 @@ from tidewheel.contracts.states import ClaimState, Origin, RunState
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.enough import Enough
-from tidewheel.gates.gate import Gate
+from tidewheel.gates.gate import Candidate, Gate
 from tidewheel.gates.splits import Split
 from tidewheel.kit.kill_metrics import watch_metric
 from tidewheel.kit.logs import logger
@@ -36,7 +36,7 @@ class Trainer:
     """Turns sealed candles into a published version, or into a reason why not."""
 
     def __init__(
-        self, ledger: Ledger, store: ModelStore, gate: Gate, child: FitChild, settings: TrainerSettings
+        self, ledger: Ledger, store: ModelStore, gate: Gate[Candidate], child: FitChild, settings: TrainerSettings
     ) -> None:
         self._ledger, self._store, self._gate, self._child = ledger, store, gate, child
         self._settings = settings

@@ -11,7 +11,7 @@ from tidewheel.models.gaussian import GaussianModel
 from tidewheel.models.regime import RegimeModel
 
 SIGNATURE = regime_signature("1m")
-GATE = Gate([SchemaStep(SIGNATURE), EnoughDataStep(), ChampionStep()])
+GATE: Gate[Candidate] = Gate([SchemaStep(SIGNATURE), EnoughDataStep(), ChampionStep()])
 
 
 def candidate(

@@ -47,7 +47,7 @@ def test_a_sound_candidate_passes_both_steps(store: ModelStore) -> None:
     """Digest and canary pass for a staged regime model, and their numbers say what was seen."""
     staged = staged_regime(store)
 
-    verdict = Gate([Digest(), Canary()]).judge(candidate(staged))
+    verdict = Gate[Candidate]([Digest(), Canary()]).judge(candidate(staged))
 
     assert verdict.passed, verdict
     digest, loaded = verdict.steps
