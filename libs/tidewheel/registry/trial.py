@@ -4,6 +4,7 @@ A safe format is not a safe loader. Serving loads only bytes that a trial surviv
 """
 
 import json
+import os
 import sys
 import time
 from dataclasses import asdict, dataclass
@@ -15,7 +16,7 @@ from tidewheel.features.frames import Floats
 from tidewheel.modelstore.limited import limit_this_process, run_limited
 from tidewheel.registry.formats.kinds import Kind, check, load
 
-MEMORY_BYTES = 4 * 1024 * 1024 * 1024  #: of addresses, of which native libraries reserve far more than they use
+MEMORY_BYTES = 2 * 1024 * 1024 * 1024  #: of addresses, of which native libraries reserve far more than they use
 CPU_SECONDS = 30
 TIMEOUT_SECONDS = 60.0
 _MODULE = "tidewheel.registry.trial"
@@ -87,12 +88,15 @@ def main(kind: Kind, features: int, memory_bytes: int) -> int:
     """The child: limit itself, read the model from stdin, try it, print; 0 when it answered."""
     limit_this_process(memory_bytes, CPU_SECONDS)
     content = sys.stdin.buffer.read()
-    try:
-        seen = see(kind, content, features)
-    except TidewheelError as refused:
-        sys.stdout.write(json.dumps({"code": refused.code, "detail": refused.detail}))
-        return _REFUSED
-    sys.stdout.write(json.dumps(asdict(seen), allow_nan=False))
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # native libraries write what they think to stdout
+    with answer:
+        try:
+            seen = see(kind, content, features)
+        except TidewheelError as refused:
+            answer.write(json.dumps({"code": refused.code, "detail": refused.detail}))
+            return _REFUSED
+        answer.write(json.dumps(asdict(seen), allow_nan=False))
     return 0
 
 

@@ -1,6 +1,7 @@
 import pytest
 
 from tests.libs.registry.models import FEATURES, forest, skops_bytes
+from tests.libs.registry.test_onnx import onnx_bytes
 from tidewheel.contracts.errors import BadInput, BadModel
 from tidewheel.registry.formats.kinds import Kind, kind_of
 from tidewheel.registry.trial import Seen, see, try_out
@@ -8,7 +9,7 @@ from tidewheel.registry.trial import Seen, see, try_out
 
 def test_a_sound_model_passes_and_tells_what_it_is() -> None:
     """The child answers with features, outputs, size and time."""
-    seen = try_out(Kind.SKOPS, skops_bytes(forest()), FEATURES)
+    seen = try_out(Kind.ONNX, onnx_bytes(), FEATURES)
 
     assert isinstance(seen, Seen)
     assert (seen.features, seen.outputs) == (FEATURES, 1)

@@ -1,0 +1,82 @@
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from tidewheel.contracts.errors import BadModel
+from tidewheel.features.frames import Floats
+from tidewheel.registry.cache import ModelCache
+
+KB = 1024
+
+
+@dataclass(frozen=True)
+class Sized:
+    """A model of a given size."""
+
+    nbytes: int
+    features: int | None = 1
+    outputs: int = 1
+
+    def predict(self, rows: Floats) -> Floats:
+        return rows
+
+
+def test_a_hundred_who_ask_at_once_get_one_load() -> None:
+    """While one thread loads, the others wait for it; all get the same model."""
+    cache, loads, gate = ModelCache(KB * KB), [], threading.Barrier(100)
+
+    def load() -> Sized:
+        loads.append(threading.get_ident())
+        return Sized(10)
+
+    def ask(_: int) -> object:
+        gate.wait(60)
+        return cache.get("a", load)
+
+    with ThreadPoolExecutor(100) as pool:
+        got = list(pool.map(ask, range(100)))
+
+    assert len(loads) == 1
+    assert {id(model) for model in got} == {id(got[0])}
+
+
+def test_a_failed_load_reaches_all_who_waited_and_is_tried_again() -> None:
+    """Nobody gets half a model, and a failure is no answer for the next one."""
+    cache, waiting, entered = ModelCache(KB * KB), threading.Event(), threading.Event()
+
+    def fail() -> Sized:
+        entered.set()
+        waiting.wait(60)
+        raise BadModel("damaged")
+
+    with ThreadPoolExecutor(5) as pool:
+        asked = [pool.submit(cache.get, "a", fail)]
+        entered.wait(60)
+        asked += [pool.submit(cache.get, "a", fail) for _ in range(4)]
+        waiting.set()
+        errors = [each.exception() for each in asked]
+
+    assert all(isinstance(error, BadModel) for error in errors)
+    assert len(cache) == 0
+    assert cache.get("a", lambda: Sized(1)) == Sized(1)
+
+
+def test_the_models_used_last_are_kept_within_the_bound() -> None:
+    """The one that nobody asked for longest goes first; one larger than the bound is served and not kept."""
+    cache = ModelCache(400 * KB)
+    for digest in "abc":
+        cache.get(digest, lambda: Sized(60 * KB))
+    cache.get("a", lambda: pytest.fail("a is kept"))
+
+    cache.get("d", lambda: Sized(60 * KB))
+
+    assert len(cache) == 3
+    assert cache.nbytes <= 400 * KB
+    cache.get("a", lambda: pytest.fail("a was used after b"))
+    again = []
+    cache.get("b", lambda: again.append(1) or Sized(60 * KB))  # type: ignore[func-returns-value]
+    assert again == [1]
+    assert cache.get("e", lambda: Sized(KB * KB)).nbytes == KB * KB
+    assert cache.nbytes <= 400 * KB and len(cache) == 3
