@@ -35,8 +35,8 @@ clean-data:  ## Remove ./data: candles, models, ledger
 
 ## Work on it
 .PHONY: test recorded check prove fuzz mutants bench
-test: $(VENV)/.stamp  ## Set up, then run the tests
-	@$(BIN)/python -m pytest -n 4 # two for each core of a small machine: half the tests wait for a process or a clock
+test: $(VENV)/.stamp  ## Set up, then run the tests (ARGS=--both: the services' on both dialects)
+	@$(BIN)/python -m pytest -n 4 $(ARGS) # two for each core of a small machine: half the tests wait for a process or a clock
 
 recorded: $(VENV)/.stamp  ## Run the whole loop on recorded candles, the folder of which TIDEWHEEL_CANDLES names
 	@test -d "$$TIDEWHEEL_CANDLES" || { echo "TIDEWHEEL_CANDLES='$$TIDEWHEEL_CANDLES' is no folder; name the one that holds the candles"; exit 2; }

@@ -5,6 +5,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 import redis
@@ -66,9 +67,17 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "ledger.sqlite"
 
 
-@pytest.fixture(params=DIALECTS)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """The ledger's own tests run on both dialects; a service's on one, by its name, unless `--both` is asked."""
+    if "dialect" in metafunc.fixturenames:
+        apart = "tests.services" in metafunc.module.__name__ and not metafunc.config.getoption("--both")
+        one = DIALECTS[crc32(metafunc.function.__qualname__.encode()) % len(DIALECTS)]
+        metafunc.parametrize("dialect", [one] if apart else DIALECTS, indirect=True)
+
+
+@pytest.fixture
 def dialect(request: pytest.FixtureRequest) -> str:
-    """Each test that needs a ledger runs on both."""
+    """What a test's ledger lies on."""
     request.node.user_properties.append(("ledger_dialect", request.param))
     return str(request.param)
 
@@ -150,7 +159,8 @@ class DialectCount:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         dialect = dict(report.user_properties).get("ledger_dialect")
-        if dialect is not None and report.when == "call" and not report.skipped:
+        its_own = report.nodeid.startswith("tests/libs/")
+        if dialect is not None and its_own and report.when == "call" and not report.skipped:
             self.ran[str(dialect)] += 1
 
     @pytest.hookimpl(tryfirst=True)
@@ -163,6 +173,11 @@ class DialectCount:
         terminalreporter.write_line(f"ledger tests run: {counts}")
         if self.uneven:
             terminalreporter.write_line("FAILED: the dialects did not run the same ledger tests", red=True)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """`--both`: see pytest_generate_tests."""
+    parser.addoption("--both", action="store_true", help="run the services' tests on both dialects too")
 
 
 def pytest_configure(config: pytest.Config) -> None:
