@@ -28,6 +28,13 @@ def test_sqlalchemy_is_private_to_the_ledger() -> None:
     assert [path for path in users if "libs/tidewheel/ledger" not in path.as_posix()] == []
 
 
+def test_one_place_opens_a_pickle() -> None:
+    """Only the confined child imports joblib; nobody imports pickle or cloudpickle, whatever lint lets through."""
+    openers = [path for path in SOURCES if imported(path) & {"joblib", "pickle", "cloudpickle", "dill"}]
+
+    assert [path.relative_to(ROOT).as_posix() for path in openers] == ["libs/tidewheel/registry/unpickling.py"]
+
+
 def test_libraries_do_not_read_the_environment() -> None:
     """Only the kit's settings (and the fleet, which starts processes) touch os.environ."""
     readers = [path for path in SOURCES if re.search(r"os\.(environ|getenv)", path.read_text())]

@@ -12,9 +12,10 @@ from dataclasses import asdict, dataclass
 import numpy as np
 
 from tidewheel.contracts.errors import BadInput, BadModel, TidewheelError
+from tidewheel.contracts.states import ModelFormat
 from tidewheel.features.frames import Floats
 from tidewheel.modelstore.limited import limit_this_process, run_limited
-from tidewheel.registry.formats.kinds import Kind, check, load
+from tidewheel.registry.formats.kinds import check, load
 
 MEMORY_BYTES = 2 * 1024 * 1024 * 1024  #: of addresses, of which native libraries reserve far more than they use
 CPU_SECONDS = 30
@@ -35,15 +36,22 @@ class Seen:
 
 
 def try_out(
-    kind: Kind, content: bytes, features: int, *, timeout: float = TIMEOUT_SECONDS, memory_bytes: int = MEMORY_BYTES
+    kind: ModelFormat,
+    content: bytes,
+    features: int | None,
+    *,
+    timeout: float = TIMEOUT_SECONDS,
+    memory_bytes: int = MEMORY_BYTES,
 ) -> Seen:
     """Check, load and ask the model in a child with limits, on fixed rows of `features` columns.
+
+    None: as many as the file tells.
 
     Raises:
         BadModel: it is refused, or the child did not survive it; says how it ended.
         BadInput: it wants another number of features (code `feature_mismatch`).
     """
-    ended = run_limited(_MODULE, [kind.value, str(features), str(memory_bytes)], given=content, timeout=timeout)
+    ended = run_limited(_MODULE, [kind.value, str(features or 0), str(memory_bytes)], given=content, timeout=timeout)
     if ended.well:
         return Seen(**json.loads(ended.output))
     if ended.status == _REFUSED:
@@ -52,7 +60,7 @@ def try_out(
     raise BadModel(f"the trial of the model {ended.words}")
 
 
-def see(kind: Kind, content: bytes, features: int) -> Seen:
+def see(kind: ModelFormat, content: bytes, features: int | None) -> Seen:
     """What `try_out` does in its child; only there, or where a child is the whole point.
 
     Raises:
@@ -60,6 +68,9 @@ def see(kind: Kind, content: bytes, features: int) -> Seen:
     """
     check(kind, content)
     model = load(kind, content)
+    features = features or model.features
+    if features is None:
+        raise BadModel("the model does not tell how many features it wants")
     if model.features not in (None, features):
         raise BadInput(
             f"the model wants {model.features} features and feature_config names {features}; name as many, in the "
@@ -84,7 +95,7 @@ def _rows(features: int) -> Floats:
     return np.asarray(rows)
 
 
-def main(kind: Kind, features: int, memory_bytes: int) -> int:
+def main(kind: ModelFormat, features: int | None, memory_bytes: int) -> int:
     """The child: limit itself, read the model from stdin, try it, print; 0 when it answered."""
     limit_this_process(memory_bytes, CPU_SECONDS)
     content = sys.stdin.buffer.read()
@@ -101,4 +112,4 @@ def main(kind: Kind, features: int, memory_bytes: int) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Kind(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))
+    raise SystemExit(main(ModelFormat(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3])))

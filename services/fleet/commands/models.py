@@ -1,6 +1,7 @@
 """`tidewheel models`, `promote`, `rollback`, `runs`: what was trained, and who is champion."""
 
 import getpass
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -10,11 +11,13 @@ from services.fleet.commands.ledger import opened
 from services.fleet.output import json_option, moment, print_json, print_rows
 from services.ml_trainer.schemas import PromotionView
 from services.ml_trainer.service.promotions import Promotions
+from tidewheel.contracts.errors import NotFound
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.kit.settings import Settings, load
 from tidewheel.modelstore.store import ModelStore
 
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _family_option = click.option("--family", default=FAMILY, show_default=True, help="Model family.")
 
 
@@ -25,11 +28,14 @@ def _judgement(verdict: Verdict | None) -> str | None:
     return f"{verdict.refusal.step}: {verdict.refusal.reason}" if verdict.refusal else "passed"
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @_family_option
 @json_option
-def models(family: str, as_json: bool) -> None:
+@click.pass_context
+def models(context: click.Context, family: str, as_json: bool) -> None:
     """List a family's versions with their verdicts, newest first."""
+    if context.invoked_subcommand is not None:
+        return
     with opened() as ledger:
         champion = ledger.versions.champion(family)
         rows = [
@@ -44,6 +50,29 @@ def models(family: str, as_json: bool) -> None:
             for each in ledger.versions.all(family)
         ]
     print_rows(rows, as_json, f"No version of {family} yet: POST /train makes the first.")
+
+
+@models.command()
+@click.argument("which", metavar="DIGEST|PATH")
+@json_option
+def trust(which: str, as_json: bool) -> None:
+    """Convert a registered .joblib file, which you trust, to skops, and serve that.
+
+    The file is opened in a process without files, network and programs; nothing else ever opens it.
+    """
+    from tidewheel.registry.files import TrainedModels, sha256
+    from tidewheel.registry.trust import convert_beside
+
+    files = TrainedModels(load(Settings).trained_models_dir)
+    with opened() as ledger:
+        digest = which if _DIGEST.fullmatch(which) else sha256(files.read(which))
+        registered = ledger.registry.of_content(digest)
+        if not registered:
+            raise NotFound(f"no registered model has the file {which}; register it first: POST /models/register")
+        done = convert_beside(files, registered[0].file_path, digest)
+        trusted = ledger.registry.trust(digest, done.path, done.digest, done.seen.outputs, _actor())
+    rows = [{"model": each.model_name, "version": each.version, "serves": done.path} for each in trusted]
+    print_rows(rows, as_json, "")
 
 
 @contextmanager

@@ -3,13 +3,14 @@ import pytest
 from tests.libs.registry.models import FEATURES, forest, skops_bytes
 from tests.libs.registry.test_onnx import onnx_bytes
 from tidewheel.contracts.errors import BadInput, BadModel
-from tidewheel.registry.formats.kinds import Kind, kind_of
+from tidewheel.contracts.states import ModelFormat
+from tidewheel.registry.formats.kinds import kind_of
 from tidewheel.registry.trial import Seen, see, try_out
 
 
 def test_a_sound_model_passes_and_tells_what_it_is() -> None:
     """The child answers with features, outputs, size and time."""
-    seen = try_out(Kind.ONNX, onnx_bytes(), FEATURES)
+    seen = try_out(ModelFormat.ONNX, onnx_bytes(), FEATURES)
 
     assert isinstance(seen, Seen)
     assert (seen.features, seen.outputs) == (FEATURES, 1)
@@ -19,23 +20,28 @@ def test_a_sound_model_passes_and_tells_what_it_is() -> None:
 def test_a_refusal_comes_back_as_it_was_said() -> None:
     """The child's own sentence and code reach the caller."""
     with pytest.raises(BadInput, match="wants 5 features and feature_config names 6") as refused:
-        see(Kind.SKOPS, skops_bytes(forest()), 6)
+        see(ModelFormat.SKOPS, skops_bytes(forest()), 6)
     assert refused.value.code == "feature_mismatch"
     with pytest.raises(BadModel, match="not a skops file"):
-        try_out(Kind.SKOPS, b"no zip", FEATURES)
+        try_out(ModelFormat.SKOPS, b"no zip", FEATURES)
 
 
 def test_the_child_is_ended_when_it_takes_too_long_or_too_much() -> None:
     """The parent waits no longer than it says, and the child's greed is the child's."""
     with pytest.raises(BadModel, match=r"within 0\.01 s"):
-        try_out(Kind.SKOPS, skops_bytes(forest()), FEATURES, timeout=0.01)
+        try_out(ModelFormat.SKOPS, skops_bytes(forest()), FEATURES, timeout=0.01)
     with pytest.raises(BadModel, match=r"^the trial of the model (ended with|was ended by)"):
-        try_out(Kind.SKOPS, skops_bytes(forest()), FEATURES, memory_bytes=64 * 1024 * 1024)
+        try_out(ModelFormat.SKOPS, skops_bytes(forest()), FEATURES, memory_bytes=64 * 1024 * 1024)
 
 
 def test_the_ending_tells_the_kind() -> None:
     """Known endings in any case; a pickle is told what to do."""
-    kinds = {"a/b.skops": Kind.SKOPS, "a.UBJ": Kind.XGBOOST, "a.b.json": Kind.XGBOOST, "a.txt": Kind.LIGHTGBM}
+    kinds = {
+        "a/b.skops": ModelFormat.SKOPS,
+        "a.UBJ": ModelFormat.XGBOOST,
+        "a.b.json": ModelFormat.XGBOOST,
+        "a.txt": ModelFormat.LIGHTGBM,
+    }
     assert {path: kind_of(path) for path in kinds} == kinds
     for path in ("model", "a.skops/model", "skops.exe"):
         with pytest.raises(BadModel, match=r"ends in none of \.skops, \.ubj"):
@@ -43,4 +49,4 @@ def test_the_ending_tells_the_kind() -> None:
     with pytest.raises(BadModel, match="a pickle is not opened"):
         kind_of("model.pkl")
     with pytest.raises(BadModel, match="not one file"):
-        see(Kind.JOBLIB, b"", 1)
+        see(ModelFormat.JOBLIB, b"", 1)

@@ -1,34 +1,22 @@
 """Which format a path promises, by its ending, and the format's own check and loader, imported when first needed."""
 
 import importlib
-from enum import StrEnum
 from typing import Protocol, cast
 
 from tidewheel.contracts.errors import BadModel
+from tidewheel.contracts.states import ModelFormat
 from tidewheel.registry.formats.regressor import Regressor
 
-
-class Kind(StrEnum):
-    """How a registered model is written."""
-
-    SKOPS = "skops"
-    XGBOOST = "xgboost"
-    LIGHTGBM = "lightgbm"
-    ONNX = "onnx"
-    JOBLIB = "joblib"  #: a pickle: recognised, never opened here
-    BUNDLE = "bundle"  #: a folder of our own
-
-
 _ENDINGS = {
-    "skops": Kind.SKOPS,
-    "ubj": Kind.XGBOOST,
-    "json": Kind.XGBOOST,
-    "txt": Kind.LIGHTGBM,
-    "onnx": Kind.ONNX,
-    "joblib": Kind.JOBLIB,
+    "skops": ModelFormat.SKOPS,
+    "ubj": ModelFormat.XGBOOST,
+    "json": ModelFormat.XGBOOST,
+    "txt": ModelFormat.LIGHTGBM,
+    "onnx": ModelFormat.ONNX,
+    "joblib": ModelFormat.JOBLIB,
 }
 _PICKLES = ("pkl", "pickle", "pt", "pth", "bin")
-_LOADED = (Kind.SKOPS, Kind.XGBOOST, Kind.LIGHTGBM, Kind.ONNX)
+_LOADED = (ModelFormat.SKOPS, ModelFormat.XGBOOST, ModelFormat.LIGHTGBM, ModelFormat.ONNX)
 
 
 class _Format(Protocol):
@@ -37,7 +25,7 @@ class _Format(Protocol):
     def load(self, content: bytes) -> Regressor: ...
 
 
-def kind_of(relative: str) -> Kind:
+def kind_of(relative: str) -> ModelFormat:
     """The format that a model file's name promises.
 
     Raises:
@@ -53,7 +41,7 @@ def kind_of(relative: str) -> Kind:
     )
 
 
-def check(kind: Kind, content: bytes) -> None:
+def check(kind: ModelFormat, content: bytes) -> None:
     """Refuse content that is not soundly of its kind.
 
     Raises:
@@ -62,7 +50,7 @@ def check(kind: Kind, content: bytes) -> None:
     _format(kind).check(content)
 
 
-def load(kind: Kind, content: bytes) -> Regressor:
+def load(kind: ModelFormat, content: bytes) -> Regressor:
     """The model in memory; only for bytes that the trial survived (`trial.try_out`).
 
     Raises:
@@ -71,7 +59,7 @@ def load(kind: Kind, content: bytes) -> Regressor:
     return _format(kind).load(content)
 
 
-def _format(kind: Kind) -> _Format:
+def _format(kind: ModelFormat) -> _Format:
     if kind not in _LOADED:
         raise BadModel(f"a model of kind {kind} is not one file that can be loaded")
     return cast(_Format, importlib.import_module(f"tidewheel.registry.formats.{kind}"))
