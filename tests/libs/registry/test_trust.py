@@ -56,7 +56,7 @@ done = []
 for name, attempt in attempts.items():
     try:
         attempt()
-    except (OSError, RuntimeError, ZeroDivisionError, ImportError):
+    except (OSError, RuntimeError, ZeroDivisionError, ImportError, LookupError):
         continue
     done.append(name)
 raise RuntimeError(f"of {len(attempts)} it did {done}")
