@@ -185,6 +185,7 @@ def publish_model(db: Database, connection: Connection, run_id: int, new: NewMod
             `synthetic_origin`.
     """
     actor = f"run {run_id}"
+    aliases.lock(db, connection, new.model_name)  # before any row: set_active waits for them in this order
     model, _ = store_model(db, connection, new, actor, run_id)
     if model.version != new.version:
         raise Conflict(
