@@ -3,7 +3,7 @@
 import builtins
 from typing import Any
 
-from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Row, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.errors import Conflict, NotFound
@@ -54,20 +54,17 @@ class Registry:
     def all(self) -> builtins.list[RegisteredModel]:
         """Every version, by name, the newest registration first."""
         with self._db.read() as connection:
-            rows = connection.execute(_select_models().order_by(ml_models.c.model_name, ml_models.c.id.desc())).all()
-        return [_model(row) for row in rows]
+            return _read(connection)
 
     def versions(self, model_name: str) -> builtins.list[RegisteredModel]:
         """The name's versions, the newest registration first."""
-        query = _select_models().where(ml_models.c.model_name == model_name).order_by(ml_models.c.id.desc())
         with self._db.read() as connection:
-            return [_model(row) for row in connection.execute(query).all()]
+            return _read(connection, ml_models.c.model_name == model_name)
 
     def of_content(self, content_digest: str) -> builtins.list[RegisteredModel]:
-        """The versions that were registered of a file with this sha256, in the order of registration."""
-        query = _select_models().where(ml_models.c.content_digest == content_digest).order_by(ml_models.c.id)
+        """The versions of a file with this sha256, as `all` has them."""
         with self._db.read() as connection:
-            return [_model(row) for row in connection.execute(query).all()]
+            return _read(connection, ml_models.c.content_digest == content_digest)
 
     def set_active(self, model_name: str, version: str, active: bool, actor: str, reason: str = "") -> RegisteredModel:
         """Serve the version, or serve it no more; an alias that names it stays where it is.
@@ -163,18 +160,17 @@ def store_model(
     values = _values(new) | {"registered_by": registered_by, "run_id": run_id}
     fresh = upsert(ml_models).values(**values, created_at=db.clock(), updated_at=db.clock())
     created = connection.execute(fresh.on_conflict_do_nothing().returning(ml_models.c.id)).one_or_none() is not None
-    mine = (ml_models.c.model_name == new.model_name) & (ml_models.c.digest == new.digest)
-    row = connection.execute(_select_models().where(mine)).one_or_none()
-    if row is None:
+    same = (ml_models.c.model_name == new.model_name, ml_models.c.digest == new.digest)
+    if not (found := _read(connection, *same)):
         raise Conflict(
             f"{new.model_name} {new.version} stands for another digest than {new.digest}; GET /models lists them",
             code="version_taken",
         )
-    if row.file_path != new.file_path:
-        moved = update(ml_models).where(mine).values(file_path=new.file_path, updated_at=db.clock())
+    if found[0].file_path != new.file_path:
+        moved = update(ml_models).where(*same).values(file_path=new.file_path, updated_at=db.clock())
         connection.execute(moved)
-        row = connection.execute(_select_models().where(mine)).one()
-    return _model(row), created
+        found = _read(connection, *same)
+    return found[0], created
 
 
 def publish_model(db: Database, connection: Connection, run_id: int, new: NewModel, verdict: Verdict) -> None:
@@ -214,12 +210,12 @@ def _known(connection: Connection, model_name: str, version: str) -> RegisteredM
 
 
 def _find(connection: Connection, model_name: str, version: str) -> RegisteredModel | None:
-    mine = (ml_models.c.model_name == model_name) & (ml_models.c.version == version)
-    row = connection.execute(_select_models().where(mine)).one_or_none()
-    return None if row is None else _model(row)
+    found = _read(connection, ml_models.c.model_name == model_name, ml_models.c.version == version)
+    return found[0] if found else None
 
 
-def _select_models() -> Any:
+def _read(connection: Connection, *conditions: ColumnElement[bool]) -> list[RegisteredModel]:
+    """The versions that meet the conditions, by name, the newest registration first."""
     newest = (
         select(model_verdicts.c.steps)
         .where(model_verdicts.c.model_name == ml_models.c.model_name, model_verdicts.c.version == ml_models.c.version)
@@ -227,7 +223,9 @@ def _select_models() -> Any:
         .limit(1)
         .scalar_subquery()
     )
-    return select(ml_models, newest.label("steps"))
+    query = select(ml_models, newest.label("steps")).where(*conditions)
+    rows = connection.execute(query.order_by(ml_models.c.model_name, ml_models.c.id.desc())).all()
+    return [_model(row) for row in rows]
 
 
 def _values(new: NewModel) -> dict[str, Any]:

@@ -41,6 +41,12 @@ class TestRegister:
         assert (model.outputs, model.stream, model.data_as_of, model.origin, model.reference) == (None,) * 5
         assert (model.feature_config, model.metrics, model.trusted) == (None, {}, False)
 
+    def test_a_file_whose_conversion_is_known(self, ledger: Ledger) -> None:
+        """Content that was trusted before may be registered with what it was converted to."""
+        new = new_model(1, **JOBLIB | {"trusted": True, "converted_path": "rf.skops", "converted_digest": "d16e57"})
+        model, _ = ledger.registry.register(new, "desk")
+        assert (model.trusted, model.converted_path, model.converted_digest) == (True, "rf.skops", "d16e57")
+
     def test_the_same_again_is_the_same(self, ledger: Ledger) -> None:
         """A digest is registered once a name, on whichever day and by whomever; under another name it is another."""
         first = register(ledger)
@@ -52,11 +58,14 @@ class TestRegister:
 
     def test_a_file_that_was_moved(self, ledger: Ledger) -> None:
         """The same content at another place is the same version, which is served from there from now on."""
-        first, other = register(ledger), register(ledger, 2)
+        first, other, namesake = register(ledger), register(ledger, 2), register(ledger, 1, "linear")
+        with ledger._db.write() as connection:
+            connection.execute(update(ml_models).where(ml_models.c.id == first.id).values(updated_at=5))
         model, created = ledger.registry.register(new_model(1, file_path="elsewhere.skops"), "desk")
         assert not created
         assert model == replace(first, file_path="elsewhere.skops", updated_at=model.updated_at)
-        assert ledger.registry.versions("forest") == [other, model]
+        assert model.updated_at == pytest.approx(ledger.now(), abs=60_000)
+        assert ledger.registry.all() == [other, model, namesake]
 
     def test_a_version_that_is_taken(self, ledger: Ledger) -> None:
         """Two digests that begin alike cannot share a version on one day; the first keeps it."""
@@ -178,11 +187,11 @@ class TestTrust:
         assert ledger.audit.list() == []
 
     def test_of_content_in_order(self, ledger: Ledger) -> None:
-        """In the order of registration, whatever was changed since."""
+        """As all of them: by name, the newest registration first, whatever was changed since."""
         for number in (1, 2):
             ledger.registry.register(new_model(number, content_digest="c0ffee"), "desk")
         ledger.registry.set_active("forest", version(1), False, "desk")
-        assert [each.version for each in ledger.registry.of_content("c0ffee")] == [version(1), version(2)]
+        assert [each.version for each in ledger.registry.of_content("c0ffee")] == [version(2), version(1)]
 
 
 class TestPublish:
@@ -263,6 +272,11 @@ class TestPublish:
         once_more = training(ledger).publish_model(new_model(1), PASSED, champion=True)
         assert once_more.state is RunState.PROMOTED
         assert len(ledger.registry.moves("forest")) == 1
+        asked = (
+            ledger.registry.all(), ledger.registry.versions("forest"),
+            ledger.registry.of_content(new_model(1).content_digest),
+        )  # fmt: skip
+        assert [found[-1].verdict for found in asked] == [PASSED] * 3
 
     def test_each_version_has_its_own_verdict(self, ledger: Ledger) -> None:
         """Neither another version's nor that on the same one of another name is told of it."""
