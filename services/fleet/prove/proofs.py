@@ -11,6 +11,7 @@ from services.fleet.prove import (
     exchange,
     fulldisk,
     hostile,
+    models,
     outcomes,
     overload,
     promotions,
@@ -84,6 +85,13 @@ PROOFS = (
         trials=100,
         quick=100,
         run=hostile.prove,
+    ),
+    Proof(
+        name="models",
+        promise="R9, R16: a mutated model of a user's is refused, or answers in numbers; the process is unharmed",
+        trials=3_000,
+        quick=48,
+        run=models.prove,
     ),
     Proof(
         name="bits",

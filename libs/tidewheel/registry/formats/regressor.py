@@ -5,6 +5,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from tokenize import TokenError
 from typing import Protocol
 
 import numpy as np
@@ -13,10 +14,11 @@ from tidewheel.contracts.errors import BadBundle, BadModel
 from tidewheel.features.frames import Floats
 
 MAX_COLUMNS = 10_000  #: features, and outputs
-#: Named one by one, for a defect of ours should stay one. A library's own classes are added by its format.
+#: Named one by one, for a defect of ours should stay one; a library's own classes are added by its format. The last two
+#: are numpy's, which reads the headers of arrays as Python.
 _FOREIGN = (
     ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError, OSError,
-    EOFError, ImportError, BufferError, struct.error, zlib.error, zipfile.BadZipFile,
+    EOFError, ImportError, BufferError, struct.error, zlib.error, SyntaxError, TokenError, zipfile.BadZipFile,
 )  # fmt: skip
 
 
