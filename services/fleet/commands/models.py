@@ -69,9 +69,15 @@ def trust(which: str, as_json: bool) -> None:
         registered = ledger.registry.of_content(digest)
         if not registered:
             raise NotFound(f"no registered model has the file {which}; register it first: POST /models/register")
-        done = convert_beside(files, registered[0].file_path, digest)
-        trusted = ledger.registry.trust(digest, done.path, done.digest, done.seen.outputs, _actor())
-    rows = [{"model": each.model_name, "version": each.version, "serves": done.path} for each in trusted]
+        known = next((each for each in registered if each.trusted), None)
+        if known is not None and known.converted_path and known.converted_digest and known.outputs:
+            files.read_registered(known.converted_path, known.converted_digest)  # it passed its trial when it was made
+            path, made, outputs = known.converted_path, known.converted_digest, known.outputs
+        else:
+            done = convert_beside(files, registered[0].file_path, digest)
+            path, made, outputs = done.path, done.digest, done.seen.outputs
+        trusted = ledger.registry.trust(digest, path, made, outputs, _actor())
+    rows = [{"model": each.model_name, "version": each.version, "serves": path} for each in trusted]
     print_rows(rows, as_json, "")
 
 
