@@ -61,6 +61,7 @@ EQUIVALENT = (
     Same("control/checks._holes", "without ORDER BY", "", _LIES_SO),
     Same("control/checks.wrong_outcomes", "without ORDER BY", "", _LIES_SO),
     Same("control/checks.wrong_posteriors", "without ORDER BY", "", _LIES_SO),
+    Same("registry/aliases.history", "without ORDER BY model_aliases.id", "", _LIES_SO),
     Same("claims.claim", "ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("claims.claim", "without ORDER BY files.id", "tried =", "among suspects of one hour any half will do"),
     Same("leases.acquire", "ON CONFLICT without WHERE", ".one()", "what is taken here was ended by this transaction"),
