@@ -1,6 +1,6 @@
 import pytest
 
-from tests.libs.registry.models import FEATURES, forest, skops_bytes
+from tests.libs.registry.models import FEATURES, forest, rows, skops_bytes, target
 from tests.libs.registry.test_onnx import onnx_bytes
 from tidewheel.contracts.errors import BadInput, BadModel
 from tidewheel.contracts.states import ModelFormat
@@ -24,6 +24,17 @@ def test_a_refusal_comes_back_as_it_was_said() -> None:
     assert refused.value.code == "feature_mismatch"
     with pytest.raises(BadModel, match="not a skops file"):
         try_out(ModelFormat.SKOPS, b"no zip", FEATURES)
+
+
+def test_a_model_that_answers_no_number_is_refused() -> None:
+    """NaN or infinity for finite features is no forecast."""
+    from sklearn.linear_model import LinearRegression
+
+    for nothing in (float("nan"), float("inf")):
+        line = LinearRegression().fit(rows(), target())
+        line.intercept_ = nothing
+        with pytest.raises(BadModel, match="answered NaN or infinity"):
+            see(ModelFormat.SKOPS, skops_bytes(line), FEATURES)
 
 
 def test_the_child_is_ended_when_it_takes_too_long_or_too_much() -> None:
