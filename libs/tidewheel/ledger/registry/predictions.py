@@ -79,15 +79,13 @@ class Predictions:
             .group_by(predictions.c.stream)
             .subquery()
         )
-        query = (
-            select(streams.c.key, first.c.hour, streams.c.watermark, stored.label("newest"))
-            .join(first, first.c.stream == streams.c.key)
-            .order_by(streams.c.key)
+        query = select(streams.c.key, first.c.hour, streams.c.watermark, stored.label("newest")).join(
+            first, first.c.stream == streams.c.key
         )
         with self._db.read() as connection:
             rows = connection.execute(query).all()
         waiting = [(StreamKey.parse(row.key), row) for row in rows]
-        return [key for key, row in waiting if row.hour + HOUR <= _reach(key, row.watermark, row.newest)]
+        return sorted(key for key, row in waiting if row.hour + HOUR <= _reach(key, row.watermark, row.newest))
 
     def open_of(self, stream: StreamKey, limit: int = 1_000) -> list[SavedPrediction]:
         """The stream's predictions that wait for their hour, the earliest hour first."""
@@ -156,14 +154,13 @@ class Predictions:
             select(predictions.c.prediction_horizon, predictions.c.state, func.count().label("number"))
             .where(predictions.c.model_name == model_name, predictions.c.model_version == model_version)
             .group_by(predictions.c.prediction_horizon, predictions.c.state)
-            .order_by(predictions.c.prediction_horizon)
         )
         found: dict[int, dict[PredictionState, int]] = {}
         with self._db.read() as connection:
             for row in connection.execute(query).all():
                 of_horizon = found.setdefault(row.prediction_horizon, dict.fromkeys(PredictionState, 0))
                 of_horizon[PredictionState(row.state)] = row.number
-        return found
+        return dict(sorted(found.items()))
 
 
 def _reach(key: StreamKey, watermark: UtcMillis | None, newest: UtcMillis | None) -> float:

@@ -29,10 +29,12 @@ from tidewheel.ledger.registry.tables import predictions
 
 
 def shuffled(ledger: Ledger, *ids: int) -> None:
-    """On Postgres what was changed last lies last."""
+    """On Postgres what was changed last lies last, and in the indexes of what was changed too."""
+    hour = predictions.c.predicted_time
     with ledger._db.write() as connection:
         for each in ids:
-            connection.execute(update(predictions).where(predictions.c.id == each).values(current_price=1.0))
+            for values in ({hour: hour + 1, "current_price": 1.0}, {hour: hour - 1}):
+                connection.execute(update(predictions).where(predictions.c.id == each).values(values))
 
 
 def told(found: list[SavedPrediction]) -> list[int]:
