@@ -10,7 +10,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
 from services.predictor.schemas import ModelAnswer, PredictRequest, RegimeAnswer
-from services.predictor.service import LiveRegime, Predictor, Serving
+from services.predictor.service.regimes import LiveRegime, Predictor, Serving
 from tidewheel.contracts.states import Scope as KeyScope
 from tidewheel.kit.auth import require
 from tidewheel.kit.problems import problem

@@ -1,7 +1,8 @@
 """Where the predictor's parts meet."""
 
 from services.predictor.api import router
-from services.predictor.service import Heartbeat, Listener, Nowcasts, Predictor, load_warm
+from services.predictor.service.regimes import Predictor, load_warm
+from services.predictor.service.upkeep import Heartbeat, Listener, Nowcasts
 from services.predictor.settings import PredictorSettings
 from tidewheel.contracts.roles import Role
 from tidewheel.kit.bus import Bus

@@ -5,7 +5,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from services.predictor.schemas import MAX_BARS, MAX_RETURNS, PredictRequest
-from services.predictor.service import Predictor, load_warm
+from services.predictor.service.regimes import Predictor, load_warm
 from tests.libs.models.worlds import START
 from tests.libs.modelstore.regimes import published_regime, regime, returns
 from tests.services.predictor.conftest import BTC, bars, stored

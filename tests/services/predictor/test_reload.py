@@ -9,7 +9,7 @@ from fastapi.testclient import TestClient
 
 from services.fleet.prove.apparatus.beside import served
 from services.predictor.app import build
-from services.predictor.service import Listener
+from services.predictor.service.upkeep import Listener
 from services.predictor.settings import PredictorSettings
 from tests.libs.modelstore.regimes import published_regime, returns
 from tests.services.predictor.conftest import BTC, bars, stored

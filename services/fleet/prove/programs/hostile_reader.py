@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from services.predictor.service import load_warm
+from services.predictor.service.regimes import load_warm
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.modelstore.store import ModelStore
 

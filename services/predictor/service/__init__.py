@@ -1,0 +1,1 @@
+"""What the predictor does, apart from HTTP."""
