@@ -1,5 +1,6 @@
 """Streams: which series of candles there are, where each comes from and how far it is sealed."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, select
@@ -8,6 +9,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from tidewheel.contracts.errors import Conflict, NotFound
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import GapState, Origin
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Stream
 from tidewheel.ledger.tables import candles, files, gaps, streams
@@ -51,6 +53,17 @@ class Streams:
         """All streams, by key."""
         with self._db.read() as connection:
             return [_stream(row) for row in connection.execute(_overview().order_by(streams.c.key)).all()]
+
+    def clock(self, stream: Stream, among: Iterable[Stream]) -> UtcMillis:
+        """The latest time that the stream's exchange is known to have reached, of all that `among` tells.
+
+        A replayed or synthetic exchange has a clock of its own, of which only its bars tell; a real one keeps ours.
+        """
+        known = [other.next_open or 0 for other in among if other.key.exchange == stream.key.exchange]
+        if stream.origin is Origin.EXCHANGE:
+            with self._db.read() as connection:
+                known.append(self._db.now(connection))
+        return max(known, default=stream.next_open or 0)
 
 
 def stream_row(connection: Connection, key: StreamKey) -> Row[Any]:

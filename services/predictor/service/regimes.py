@@ -117,15 +117,7 @@ class Predictor:
         frame = self._ledger.bars.last(key, self._bars)
         regime, used = nowcast(serving.model, frame, key)
         last = int(frame.open_time[-1])
-        return _answer(regime, used, last, _is_stale(self._newest(stream, streams), last, key.step), serving)
-
-    def _newest(self, stream: Stream, streams: list[Stream]) -> UtcMillis:
-        """The latest time that the stream's exchange is known to have reached.
-
-        A replayed or synthetic exchange has a clock of its own, of which only its bars tell; a real one keeps ours.
-        """
-        known = [other.next_open or 0 for other in streams if other.key.exchange == stream.key.exchange]
-        return max(known + ([self._ledger.now()] if stream.origin is Origin.EXCHANGE else []))
+        return _answer(regime, used, last, _is_stale(self._ledger.streams.clock(stream, streams), last, key.step), serving)
 
     def replica(self, serving: Serving | None) -> ModelAnswer:
         """What this replica serves."""

@@ -1,0 +1,90 @@
+"""A forecast: the hours it is made from, the model's answer, and the interval around it."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidewheel.contracts.errors import BadInput, NoHistoricalData, NotFound
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.states import IntervalSource
+from tidewheel.contracts.times import HOUR
+from tidewheel.features.frames import CandleFrame
+from tidewheel.features.hourly import to_hours
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.registry.records import SavedPrediction
+from tidewheel.models.conformal import Conformal, Coverage
+
+RECENT = 500  #: scored predictions that an interval and its coverage are taken from
+STALE_HOURS = 3  #: that the base hour may lie behind the stream's clock
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where the close is expected, and how often such intervals have held it."""
+
+    lower: float | None  #: None: there is none, and `why` says so
+    upper: float | None
+    level: float
+    n: int  #: residuals that it was made of
+    source: IntervalSource
+    why: str | None
+    measured_coverage: float | None  #: share of this version's scored intervals that held what came
+    measured_n: int
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class RecentHours:
+    """The newest complete hours of a stream."""
+
+    stream: StreamKey
+    frame: CandleFrame
+    stale: bool  #: whether the last of them lies more than 3 hours behind the stream's clock
+
+
+def recent_hours(ledger: Ledger, wanted: StreamKey | None, hours: int) -> RecentHours:
+    """The newest `hours` hours and a few more; of the ledger's first stream where none is wanted.
+
+    Raises:
+        NotFound: the ledger has no such stream.
+        NoHistoricalData: not one hour of it is complete, or there is no stream at all.
+        BadInput: its bars do not make up hours.
+    """
+    streams = ledger.streams.all()
+    key = wanted or next((each.key for each in streams if HOUR % each.key.step == 0), None)
+    if key is None:
+        raise NoHistoricalData("none")
+    stream = next((each for each in streams if each.key == key), None)
+    if stream is None:
+        listed = ", ".join(str(each.key) for each in streams[:10]) or "none yet"
+        raise NotFound(f"stream {key} is not in the ledger; known are: {listed}")
+    if HOUR % key.step:
+        raise BadInput(f"bars of {key.timeframe} do not make up hours; take a stream of 1m, 5m, 15m, 30m or 1h")
+    # The newest hour is rarely complete, and the first may be cut.
+    frame = to_hours(ledger.bars.last(key, (hours + 2) * (HOUR // key.step)))
+    if not len(frame):
+        raise NoHistoricalData(str(key))
+    behind = ledger.streams.clock(stream, streams) - (int(frame.open_time[-1]) + HOUR)
+    return RecentHours(key, frame, behind > STALE_HOURS * HOUR)
+
+
+def interval(
+    predicted: float, price: float, band: Conformal | None, outcomes: list[SavedPrediction], level: float
+) -> Interval:
+    """Around a forecast made at `price`: from the model's own calibration, else from what came of earlier ones."""
+    residuals = np.array([(each.actual_value - each.predicted_value) / each.current_price for each in outcomes])
+    source = IntervalSource.CALIBRATION if band is not None else IntervalSource.OUTCOMES
+    found = band or Conformal.of(residuals, level)
+    bounds = found.around(predicted, price)
+    held = [each.lower <= each.actual_value <= each.upper for each in outcomes if each.lower is not None]
+    coverage = Coverage.of(np.array(held, dtype=bool))
+    lower, upper = bounds or (None, None)
+    return Interval(
+        lower=lower,
+        upper=upper,
+        level=found.level,
+        n=found.n,
+        source=source if bounds else IntervalSource.NONE,
+        why=found.why,
+        measured_coverage=coverage.share,
+        measured_n=coverage.n,
+    )

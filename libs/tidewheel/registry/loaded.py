@@ -1,0 +1,83 @@
+"""A registered model in memory: one file that answers for its horizons, or a bundle of our own."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from tidewheel.contracts.errors import BadModel
+from tidewheel.features.frames import Floats
+from tidewheel.models.conformal import Conformal
+from tidewheel.models.drift import Reference
+from tidewheel.models.horizons import HorizonModel
+from tidewheel.registry.formats.regressor import Regressor
+
+
+class Forecasts(Protocol):
+    """What serving asks of a model."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+
+    def answer(self, horizon: int, row: Floats) -> float:
+        """The forecast of one row [f], in the units of its feature_config.
+
+        Raises:
+            BadModel: it gives no finite number.
+        """
+
+    def band(self, horizon: int) -> Conformal | None:
+        """Its own interval relative to the price; None where its outcomes have to tell."""
+
+    def reference(self, horizon: int) -> Mapping[str, Reference]:
+        """How each feature looked where it was fitted; empty where that is not known."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class OneFile:
+    """A user's model: one output for every horizon, or one each in the order that they were registered in."""
+
+    regressor: Regressor
+    horizons: tuple[int, ...]
+
+    @property
+    def nbytes(self) -> int:
+        """As `Forecasts`."""
+        return self.regressor.nbytes
+
+    def answer(self, horizon: int, row: Floats) -> float:
+        """As `Forecasts`."""
+        found = self.regressor.predict(row[None, :])
+        return float(found[0, 0 if self.regressor.outputs == 1 else self.horizons.index(horizon)])
+
+    def band(self, horizon: int) -> None:
+        """None: nobody knows what it was fitted on, so no residual of it is fair but those that came."""
+
+    def reference(self, horizon: int) -> Mapping[str, Reference]:
+        """Empty."""
+        return {}
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Own:
+    """A model that we trained."""
+
+    model: HorizonModel
+    nbytes: int
+
+    def answer(self, horizon: int, row: Floats) -> float:
+        """As `Forecasts`."""
+        found = float(self.model.predict(horizon, row[None, :])[0])
+        if not np.isfinite(found):
+            raise BadModel(f"the model's forecast over {horizon} h is {found}")
+        return found
+
+    def band(self, horizon: int) -> Conformal:
+        """Of the slice that was held back from the fit."""
+        return self.model.band(horizon)
+
+    def reference(self, horizon: int) -> Mapping[str, Reference]:
+        """Of the slice that was fitted."""
+        return self.model.reference(horizon)

@@ -1,0 +1,114 @@
+"""From what a user says of a file to the row that is stored: read once, tried in a child, named by its digest."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tidewheel.contracts.canonical import digest_of
+from tidewheel.contracts.errors import BadInput, ModelFileNotFound
+from tidewheel.contracts.keys import model_name as checked_name
+from tidewheel.contracts.keys import version_name
+from tidewheel.contracts.states import ModelFormat
+from tidewheel.contracts.times import UtcMillis
+from tidewheel.ledger.registry.records import NewModel
+from tidewheel.registry.config import FeatureConfig, horizons_of
+from tidewheel.registry.files import TrainedModels, sha256
+from tidewheel.registry.formats.kinds import kind_of
+from tidewheel.registry.trial import try_out
+
+MAX_TYPE = 50  #: characters, as documented
+BLIND = (
+    "one output and the same features at every horizon: the forecasts of all horizons are one number; give a model "
+    "with an output for each horizon, or name the feature `horizon`"
+)
+
+
+def new_model(
+    files: TrainedModels,
+    *,
+    model_name: str,
+    model_type: str,
+    prediction_horizons: Sequence[int],
+    file_path: str,
+    feature_config: Mapping[str, Any] | None,
+    now: UtcMillis,
+) -> tuple[NewModel, list[str]]:
+    """The model as it will stand on record, and what its user should know of it.
+
+    Raises:
+        BadInput: a field cannot be meant (`path_outside_root`, `feature_mismatch`, `unknown_feature` and others).
+        BadModel: the file is no sound model of its format, or did not survive its trial.
+        ModelFileNotFound: there is no such file.
+    """
+    checked_name(model_name)
+    if not model_type.isprintable() or not 1 <= len(model_type.strip()) <= MAX_TYPE:
+        raise BadInput(f"model_type {model_type[:80]!r} is not 1 to {MAX_TYPE} printable characters")
+    horizons = horizons_of(prediction_horizons)
+    config = FeatureConfig.parse(feature_config, horizons)
+    relative, content, warnings = _read(files, files.locate(file_path))
+    kind = kind_of(relative)
+    outputs = None
+    if kind is ModelFormat.JOBLIB:
+        told = f"{relative} is a pickle, which may run code: `tidewheel models trust {sha256(content)}` converts it"
+        warnings.append(told)
+    else:
+        outputs = _tried(kind, content, config, horizons)
+        if outputs == 1 and len(horizons) > 1 and config.one_for_all:
+            warnings.append(BLIND)
+    meaning = {
+        "content": sha256(content),
+        "model_type": model_type,
+        "horizons": list(horizons),
+        "feature_config": None if feature_config is None else dict(feature_config),
+        "format": kind.value,
+    }
+    digest = digest_of(meaning)
+    new = NewModel(
+        model_name=model_name,
+        version=version_name(now, digest),
+        model_type=model_type,
+        prediction_horizons=horizons,
+        file_path=relative,
+        feature_config=None if feature_config is None else dict(feature_config),
+        digest=digest,
+        content_digest=sha256(content),
+        format=kind,
+        feature_signatures=config.signatures(),
+        outputs=outputs,
+        trusted=kind is not ModelFormat.JOBLIB,
+    )
+    return new, warnings
+
+
+def _read(files: TrainedModels, relative: str) -> tuple[str, bytes, list[str]]:
+    """The file that is meant and its content: the conversion stands for a .joblib that is not there."""
+    try:
+        return relative, files.read(relative), []
+    except ModelFileNotFound:
+        stem, dot, ending = relative.rpartition(".")
+        if ending != ModelFormat.JOBLIB:
+            raise
+    converted = f"{stem}.{ModelFormat.SKOPS}"
+    try:
+        content = files.read(converted)
+    except ModelFileNotFound:
+        raise ModelFileNotFound(relative) from None
+    return converted, content, [f"{relative} is not there; its conversion {converted} stands for it"]
+
+
+def _tried(kind: ModelFormat, content: bytes, config: FeatureConfig, horizons: tuple[int, ...]) -> int:
+    """How many numbers a row gives, after the trial."""
+    widths = {len(names) for names in config.features.values()}
+    if len(widths) > 1:
+        raise BadInput(
+            f"feature_config names {' and '.join(map(str, sorted(widths)))} features at different horizons, and one "
+            "file takes one number of them; register a file for each, or name equally many",
+            code="feature_mismatch",
+        )
+    seen = try_out(kind, content, widths.pop())
+    if seen.outputs not in (1, len(horizons)):
+        raise BadInput(
+            f"the model answers {seen.outputs} numbers a row; one is needed, or one for each of its "
+            f"{len(horizons)} horizons",
+            code="feature_mismatch",
+        )
+    return seen.outputs

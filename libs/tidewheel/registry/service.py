@@ -1,0 +1,227 @@
+"""The documented `ModelService`: models are put on record, loaded and asked. `db` is an open ledger."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+from tidewheel.contracts.errors import Conflict, HorizonNotSupported, ModelNotFound, ModelNotTrusted
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.states import ModelFormat
+from tidewheel.contracts.times import HOUR, UtcMillis
+from tidewheel.features import hourly
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.registry.records import NewPrediction, RegisteredModel
+from tidewheel.models.conformal import LEVEL
+from tidewheel.registry.cache import ModelCache
+from tidewheel.registry.config import FeatureConfig
+from tidewheel.registry.files import TrainedModels
+from tidewheel.registry.forecasting import RECENT, interval, recent_hours
+from tidewheel.registry.formats.kinds import load
+from tidewheel.registry.loaded import Forecasts, OneFile, Own
+from tidewheel.registry.registration import new_model
+
+CACHE_BYTES = 512 * 2**20
+
+
+class Prediction(TypedDict):
+    """A forecast as it is answered; times in UTC ms."""
+
+    model_name: str
+    model_version: str
+    base_timestamp: UtcMillis  #: open time of the last complete hour
+    prediction_horizon: int  #: hours
+    predicted_value: float  #: close of the hour that opens at predicted_time
+    predicted_time: UtcMillis
+    current_price: float  #: close of the base hour
+    stream: str
+    stale: bool  #: whether the base hour lies more than 3 hours behind
+    interval: dict[str, Any]  #: `forecasting.Interval`
+    feature_signature: str
+    prediction_id: int | None  #: where it was saved; None where it was not
+    warnings: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What came of a registration."""
+
+    model: RegisteredModel
+    created: bool  #: False: it stood on record already
+    warnings: list[str]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class LoadedModel:
+    """A version with its model in memory."""
+
+    row: RegisteredModel
+    config: FeatureConfig
+    forecasts: Forecasts
+
+
+class ModelService:
+    """Registers, loads and asks the models under `models_directory`; safe to share between threads."""
+
+    def __init__(
+        self,
+        models_directory: str | Path,
+        *,
+        stream: StreamKey | None = None,
+        level: float = LEVEL,
+        cache_bytes: int = CACHE_BYTES,
+    ) -> None:
+        """`stream` is the one that forecasts are made of where none is named; else the ledger's first."""
+        self._files = TrainedModels(Path(models_directory))
+        self._stream, self._level = stream, level
+        self._cache = ModelCache(cache_bytes)
+
+    def register_model(
+        self,
+        model_name: str,
+        model_type: str,
+        prediction_horizons: Sequence[int],
+        file_path: str,
+        feature_config: Mapping[str, Any] | None = None,
+        *,
+        db: Ledger,
+        actor: str = "python",
+    ) -> RegisteredModel:
+        """The version on record; raises as `register`."""
+        done = self.register(
+            db,
+            model_name=model_name,
+            model_type=model_type,
+            prediction_horizons=prediction_horizons,
+            file_path=file_path,
+            feature_config=feature_config,
+            actor=actor,
+        )
+        return done.model
+
+    def register(self, db: Ledger, *, actor: str, **said: Any) -> Registered:
+        """Put a file below the models directory on record, after a child process has tried it out.
+
+        Args:
+            db: where.
+            actor: by whom.
+            said: the fields of `register_model`.
+
+        Raises:
+            BadInput, BadModel, ModelFileNotFound: as `registration.new_model`.
+            Conflict: `version_taken`.
+        """
+        new, warnings = new_model(self._files, **said, now=db.now())
+        model, created = db.registry.register(new, actor)
+        return Registered(model, created, warnings)
+
+    def load_model(self, model_name: str, db: Ledger, *, version: str | None = None) -> LoadedModel:
+        """The version that is meant (by default the champion), loaded or from memory.
+
+        Raises:
+            ModelNotFound: nothing of that name is active.
+            Conflict: `no_champion`; or `model_file_changed` since it was registered.
+            ModelNotTrusted: it is a pickle that nobody has had converted.
+            ModelFileNotFound, BadModel: its file is gone, or cannot be loaded.
+        """
+        return self._loaded(self._meant(model_name, version, db))
+
+    def make_prediction(
+        self,
+        model_name: str,
+        horizon: int,
+        db: Ledger,
+        save_to_db: bool = False,
+        *,
+        stream: StreamKey | None = None,
+        version: str | None = None,
+    ) -> Prediction:
+        """The close `horizon` hours after the last complete hour, and the interval around it.
+
+        Raises:
+            HorizonNotSupported: the model was not registered for it.
+            NoHistoricalData, NotEnoughData: there are no hours, or a feature lacks some (`history_has_gaps`).
+            NotFound: the ledger has no such stream.
+            Conflict: `prediction_differs`: it was saved before with another value.
+            as `load_model`.
+        """
+        row = self._meant(model_name, version, db)
+        if horizon not in row.prediction_horizons:
+            raise HorizonNotSupported(horizon, model_name, row.prediction_horizons)
+        loaded = self._loaded(row)
+        names, relative = loaded.config.features[horizon], loaded.config.relative
+        recent = recent_hours(db, stream or self._stream, hourly.lookback(names) + 1)
+        inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
+        answer = loaded.forecasts.answer(horizon, inputs)
+        key, base, price = recent.stream, int(recent.frame.open_time[-1]), float(recent.frame.close[-1])
+        predicted = price * (1.0 + answer) if relative else answer
+        outcomes = db.predictions.scored(model_name, row.version, key, horizon, RECENT)
+        around = interval(predicted, price, loaded.forecasts.band(horizon), outcomes, self._level)
+        signature = row.feature_signatures[horizon]
+        saved = None
+        if save_to_db:
+            new = NewPrediction(
+                model_name=model_name,
+                model_version=row.version,
+                stream=key,
+                timestamp=base,
+                prediction_horizon=horizon,
+                predicted_value=predicted,
+                current_price=price,
+                lower=around.lower,
+                upper=around.upper,
+                level=None if around.lower is None else around.level,
+                interval_source=around.source,
+                features=dict(zip(names, inputs.tolist(), strict=True)),
+                feature_signature=signature,
+            )
+            saved, _ = db.predictions.save(new)
+        return Prediction(
+            model_name=model_name,
+            model_version=row.version,
+            base_timestamp=base,
+            prediction_horizon=horizon,
+            predicted_value=predicted,
+            predicted_time=base + horizon * HOUR,
+            current_price=price,
+            stream=str(key),
+            stale=recent.stale,
+            interval=asdict(around),
+            feature_signature=signature,
+            prediction_id=None if saved is None else saved.id,
+            warnings=[],
+        )
+
+    def _loaded(self, row: RegisteredModel) -> LoadedModel:
+        config = FeatureConfig.parse(row.feature_config, row.prediction_horizons)
+        return LoadedModel(row, config, self._cache.get(row.digest, lambda: self._load(row)))
+
+    def _meant(self, model_name: str, version: str | None, db: Ledger) -> RegisteredModel:
+        row = db.registry.get(model_name, version)
+        if row is not None and row.is_active:
+            return row
+        others = [each for each in db.registry.versions(model_name) if each.is_active]
+        if row is not None or version is not None or not others:
+            raise ModelNotFound(model_name if version is None else f"{model_name} {version}")
+        told = ", ".join(
+            each.version + ("" if each.verdict is None or each.verdict.refusal is None else f" ({each.verdict.refusal.reason})")
+            for each in others[:5]
+        )
+        raise Conflict(
+            f"{model_name} has no champion; its versions are {told}: name one as model_version, or give one the alias",
+            code="no_champion",
+        )
+
+    def _load(self, row: RegisteredModel) -> Forecasts:
+        if not row.trusted:
+            raise ModelNotTrusted(
+                f"{row.file_path} is a pickle, which may run code when it is loaded; where you know who made it, "
+                f"`tidewheel models trust {row.content_digest}` converts it once"
+            )
+        if row.format is ModelFormat.BUNDLE:
+            return Own.read(self._files.path(row.file_path), row.content_digest)
+        path, digest = row.file_path, row.content_digest
+        kind = row.format
+        if row.converted_path is not None and row.converted_digest is not None:
+            path, digest, kind = row.converted_path, row.converted_digest, ModelFormat.SKOPS
+        return OneFile(load(kind, self._files.read_registered(path, digest)), row.prediction_horizons)

@@ -1,0 +1,1 @@
+"""HTTP face of the predictor, port 8004."""

@@ -1,0 +1,83 @@
+"""The registered models as HTTP shows them."""
+
+from services.predictor.schemas import (
+    AliasBody,
+    AliasView,
+    ForecastList,
+    ModelHistory,
+    ModelList,
+    RegisteredView,
+    RegisterModel,
+    SavedView,
+    StandingBody,
+)
+from tidewheel.contracts.errors import ModelNotFound
+from tidewheel.contracts.keys import CHAMPION
+from tidewheel.kit.auth import Actor
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.registry.records import RegisteredModel
+from tidewheel.registry.service import ModelService
+
+
+class Catalogue:
+    """Registers models and tells of them."""
+
+    def __init__(self, ledger: Ledger, models: ModelService) -> None:
+        self._ledger, self._models = ledger, models
+
+    def models(self) -> ModelList:
+        """Every version, by name, newest first."""
+        return ModelList(models=self._views(self._ledger.registry.all()))
+
+    def register(self, body: RegisterModel, actor: Actor) -> tuple[RegisteredView, bool]:
+        """The version on record, and whether it is new; raises as `ModelService.register`."""
+        done = self._models.register(
+            self._ledger,
+            model_name=body.model_name,
+            model_type=body.model_type,
+            prediction_horizons=body.prediction_horizons,
+            file_path=body.file_path,
+            feature_config=body.feature_config,
+            actor=actor.name,
+        )
+        (view,) = self._views([done.model])
+        return view.model_copy(update={"warnings": done.warnings}), done.created
+
+    def history(self, model_name: str) -> ModelHistory:
+        """The versions and alias moves of a name.
+
+        Raises:
+            ModelNotFound: nothing is registered under it.
+        """
+        versions = self._ledger.registry.versions(model_name)
+        if not versions:
+            raise ModelNotFound(model_name)
+        aliases = sorted({move.alias for move in self._ledger.registry.aliases(model_name)} | {CHAMPION})
+        moves = [move for alias in aliases for move in self._ledger.registry.moves(model_name, alias)]
+        return ModelHistory(
+            model_name=model_name,
+            versions=self._views(versions),
+            alias_moves=[AliasView.model_validate(move) for move in moves],
+        )
+
+    def move_alias(self, model_name: str, alias: str, body: AliasBody, actor: Actor) -> AliasView:
+        """Let the alias name a version; raises as the ledger's `move_alias`."""
+        move = self._ledger.registry.move_alias(model_name, alias, body.version, actor.name, body.reason)
+        return AliasView.model_validate(move)
+
+    def set_active(self, model_name: str, version: str, body: StandingBody, actor: Actor) -> RegisteredView:
+        """Serve the version, or no more; raises as the ledger's `set_active`."""
+        model = self._ledger.registry.set_active(model_name, version, body.is_active, actor.name, body.reason)
+        (view,) = self._views([model])
+        return view
+
+    def latest(self, model_name: str | None, horizon: int | None, limit: int) -> ForecastList:
+        """The newest saved predictions."""
+        found = self._ledger.predictions.latest(model_name, horizon, limit)
+        return ForecastList(predictions=[SavedView.model_validate(each) for each in found])
+
+    def _views(self, models: list[RegisteredModel]) -> list[RegisteredView]:
+        named: dict[tuple[str, str], list[str]] = {}
+        for move in self._ledger.registry.aliases():
+            named.setdefault((move.model_name, move.version), []).append(move.alias)
+        return [RegisteredView.of(model, named.get((model.model_name, model.version), [])) for model in models]
