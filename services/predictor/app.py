@@ -1,6 +1,8 @@
 """Where the predictor's parts meet."""
 
-from services.predictor.api import router
+from services.predictor.api import predicting, registry
+from services.predictor.service.catalogue import Catalogue
+from services.predictor.service.forecasts import Forecasting
 from services.predictor.service.regimes import Predictor, load_warm
 from services.predictor.service.upkeep import Heartbeat, Listener, Nowcasts
 from services.predictor.settings import PredictorSettings
@@ -11,6 +13,7 @@ from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
 from tidewheel.modelstore.live import LiveModel
 from tidewheel.modelstore.store import ModelStore
+from tidewheel.registry.service import ModelService
 
 HEARTBEAT_SECONDS = 2.0
 NOWCAST_SECONDS = 1.5
@@ -25,6 +28,7 @@ def build(settings: PredictorSettings) -> Service:
     heartbeat = Repeating("heartbeat", HEARTBEAT_SECONDS, heart.beat)
     nowcasts = Repeating("nowcasts", NOWCAST_SECONDS, Nowcasts(ledger, live, settings.nowcast_bars).write)
     listener = Listener(bus, settings.family, flipped=live.nudge, stored=nowcasts.nudge)
+    models = ModelService(settings.trained_models_dir, symbols=settings.symbols)
     predictor = Predictor(ledger, store, live, instance=settings.instance, nowcast_bars=settings.nowcast_bars)
 
     def loops() -> None:
@@ -34,7 +38,10 @@ def build(settings: PredictorSettings) -> Service:
     return Service(
         name=Role.PREDICTOR,
         settings=settings,
-        routers=[router(predictor, live)],
+        routers=[
+            predicting.router(predictor, Forecasting(ledger, models), live),
+            registry.router(Catalogue(ledger, models)),
+        ],
         pings=[ledger.ping, live.ping, loops],
         spare=[bus.ping],
         loops=[live, nowcasts, heartbeat, listener],

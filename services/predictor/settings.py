@@ -6,7 +6,7 @@ from pydantic import Field
 
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import Role
-from tidewheel.kit.settings import Settings
+from tidewheel.kit.settings import CommaSeparated, Settings
 
 
 class PredictorSettings(Settings):
@@ -26,4 +26,8 @@ class PredictorSettings(Settings):
         ge=31,
         le=100_000,
         description="Newest bars of a stream that its regime is filtered from; older ones no longer matter to it.",
+    )
+    symbols: CommaSeparated = Field(
+        (),
+        description="Symbols, the first of which in the ledger a registered model forecasts where none is named.",
     )

@@ -34,6 +34,8 @@ ROUTES: tuple[Route, ...] = (
     Route("/runs", Role.ML_TRAINER),
     Route("/model", Role.ML_TRAINER),
     Route("/predict", Role.PREDICTOR),
+    Route("/models", Role.PREDICTOR),
+    Route("/predictions", Role.PREDICTOR),
 )
 
 

@@ -1,5 +1,6 @@
 """A forecast: the hours it is made from, the model's answer, and the interval around it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,8 +42,10 @@ class RecentHours:
     stale: bool  #: whether the last of them lies more than 3 hours behind the stream's clock
 
 
-def recent_hours(ledger: Ledger, wanted: StreamKey | None, hours: int) -> RecentHours:
-    """The newest `hours` hours and a few more; of the ledger's first stream where none is wanted.
+def recent_hours(ledger: Ledger, wanted: StreamKey | None, symbols: Sequence[str], hours: int) -> RecentHours:
+    """The newest `hours` hours and a few more.
+
+    Where no stream is wanted, of the first of `symbols` that the ledger holds, else of its first stream.
 
     Raises:
         NotFound: the ledger has no such stream.
@@ -50,7 +53,7 @@ def recent_hours(ledger: Ledger, wanted: StreamKey | None, hours: int) -> Recent
         BadInput: its bars do not make up hours.
     """
     streams = ledger.streams.all()
-    key = wanted or next((each.key for each in streams if HOUR % each.key.step == 0), None)
+    key = wanted or _default([each.key for each in streams if HOUR % each.key.step == 0], symbols)
     if key is None:
         raise NoHistoricalData("none")
     stream = next((each for each in streams if each.key == key), None)
@@ -65,6 +68,16 @@ def recent_hours(ledger: Ledger, wanted: StreamKey | None, hours: int) -> Recent
         raise NoHistoricalData(str(key))
     behind = ledger.streams.clock(stream, streams) - (int(frame.open_time[-1]) + HOUR)
     return RecentHours(key, frame, behind > STALE_HOURS * HOUR)
+
+
+def _default(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:
+    named = [key for symbol in symbols for key in known if _plain(key.symbol) == _plain(symbol)]
+    return next(iter([*named, *known]), None)
+
+
+def _plain(symbol: str) -> str:
+    """`BTC/USDT` may be written btcusdt too."""
+    return symbol.replace("/", "").lower()
 
 
 def interval(

@@ -67,13 +67,13 @@ class ModelService:
         self,
         models_directory: str | Path,
         *,
-        stream: StreamKey | None = None,
+        symbols: Sequence[str] = (),
         level: float = LEVEL,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """`stream` is the one that forecasts are made of where none is named; else the ledger's first."""
+        """Where no stream is named, forecasts are made of the first of `symbols` in the ledger, else its first stream."""
         self._files = TrainedModels(Path(models_directory))
-        self._stream, self._level = stream, level
+        self._symbols, self._level = tuple(symbols), level
         self._cache = ModelCache(cache_bytes)
 
     def register_model(
@@ -150,7 +150,7 @@ class ModelService:
             raise HorizonNotSupported(horizon, model_name, row.prediction_horizons)
         loaded = self._loaded(row)
         names, relative = loaded.config.features[horizon], loaded.config.relative
-        recent = recent_hours(db, stream or self._stream, hourly.lookback(names) + 1)
+        recent = recent_hours(db, stream, self._symbols, hourly.lookback(names) + 1)
         inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
         answer = loaded.forecasts.answer(horizon, inputs)
         key, base, price = recent.stream, int(recent.frame.open_time[-1]), float(recent.frame.close[-1])
