@@ -206,7 +206,7 @@ class RegisteredView(Answer):
     registered_by: str
     created_at: int
     updated_at: int
-    warnings: list[str] = []
+    warnings: list[str] = Field(default_factory=list)
 
     @classmethod
     def of(cls, model: RegisteredModel, aliases: list[str]) -> "RegisteredView":

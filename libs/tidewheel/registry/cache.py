@@ -4,20 +4,29 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from concurrent.futures import Future
+from typing import Generic, Protocol, TypeVar
 
-from tidewheel.registry.formats.regressor import Regressor
 
+class Sized(Protocol):
+    """What tells its size."""
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that it takes, about."""
+
+
+M = TypeVar("M", bound=Sized)
 _OVERHEAD_BYTES = 64 * 1024  #: of a model beside its numbers
 
 
-class ModelCache:
+class ModelCache(Generic[M]):
     """The models used last, as many as fit into `max_bytes`; one that is larger than that is served and not kept."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._lock = threading.Lock()
-        self._kept: OrderedDict[str, Regressor] = OrderedDict()
-        self._loading: dict[str, Future[Regressor]] = {}
+        self._kept: OrderedDict[str, M] = OrderedDict()
+        self._loading: dict[str, Future[M]] = {}
         self._bytes = 0
 
     @property
@@ -30,7 +39,7 @@ class ModelCache:
         with self._lock:
             return len(self._kept)
 
-    def get(self, digest: str, load: Callable[[], Regressor]) -> Regressor:
+    def get(self, digest: str, load: Callable[[], M]) -> M:
         """The model with this digest; `load` makes it where it is not kept, in one of the threads that ask.
 
         What `load` raises reaches everybody who waited for it, and the next one tries again.
@@ -42,13 +51,13 @@ class ModelCache:
                 return kept
             waited_for = self._loading.get(digest)
             if waited_for is None:
-                mine: Future[Regressor] = Future()
+                mine: Future[M] = Future()
                 self._loading[digest] = mine
         if waited_for is not None:
             return waited_for.result()
         return self._load(digest, load, mine)
 
-    def _load(self, digest: str, load: Callable[[], Regressor], mine: "Future[Regressor]") -> Regressor:
+    def _load(self, digest: str, load: Callable[[], M], mine: "Future[M]") -> M:
         try:
             model = load()
         except BaseException as failed:
@@ -62,7 +71,7 @@ class ModelCache:
         mine.set_result(model)
         return model
 
-    def _keep(self, digest: str, model: Regressor) -> None:
+    def _keep(self, digest: str, model: M) -> None:
         if _size(model) > self._max_bytes:
             return
         self._kept[digest] = model
@@ -72,5 +81,5 @@ class ModelCache:
             self._bytes -= _size(oldest)
 
 
-def _size(model: Regressor) -> int:
+def _size(model: Sized) -> int:
     return model.nbytes + _OVERHEAD_BYTES

@@ -84,11 +84,16 @@ def interval(
     predicted: float, price: float, band: Conformal | None, outcomes: list[SavedPrediction], level: float
 ) -> Interval:
     """Around a forecast made at `price`: from the model's own calibration, else from what came of earlier ones."""
-    residuals = np.array([(each.actual_value - each.predicted_value) / each.current_price for each in outcomes])
+    known = [(each, each.actual_value) for each in outcomes if each.actual_value is not None]
+    residuals = np.array([(actual - each.predicted_value) / each.current_price for each, actual in known])
     source = IntervalSource.CALIBRATION if band is not None else IntervalSource.OUTCOMES
     found = band or Conformal.of(residuals, level)
     bounds = found.around(predicted, price)
-    held = [each.lower <= each.actual_value <= each.upper for each in outcomes if each.lower is not None]
+    held = [
+        each.lower <= actual <= each.upper
+        for each, actual in known
+        if each.lower is not None and each.upper is not None
+    ]
     coverage = Coverage.of(np.array(held, dtype=bool))
     lower, upper = bounds or (None, None)
     return Interval(

@@ -84,10 +84,9 @@ def _read(files: TrainedModels, relative: str) -> tuple[str, bytes, list[str]]:
     try:
         return relative, files.read(relative), []
     except ModelFileNotFound:
-        stem, dot, ending = relative.rpartition(".")
-        if ending != ModelFormat.JOBLIB:
+        if not relative.endswith(f".{ModelFormat.JOBLIB}"):
             raise
-    converted = f"{stem}.{ModelFormat.SKOPS}"
+    converted = f"{relative.removesuffix(ModelFormat.JOBLIB)}{ModelFormat.SKOPS}"
     try:
         content = files.read(converted)
     except ModelFileNotFound:

@@ -71,10 +71,10 @@ class ModelService:
         level: float = LEVEL,
         cache_bytes: int = CACHE_BYTES,
     ) -> None:
-        """Where no stream is named, forecasts are made of the first of `symbols` in the ledger, else its first stream."""
+        """Where no stream is named, the first of `symbols` in the ledger is forecast, else its first stream."""
         self._files = TrainedModels(Path(models_directory))
         self._symbols, self._level = tuple(symbols), level
-        self._cache = ModelCache(cache_bytes)
+        self._cache: ModelCache[Forecasts] = ModelCache(cache_bytes)
 
     def register_model(
         self,
@@ -203,10 +203,7 @@ class ModelService:
         others = [each for each in db.registry.versions(model_name) if each.is_active]
         if row is not None or version is not None or not others:
             raise ModelNotFound(model_name if version is None else f"{model_name} {version}")
-        told = ", ".join(
-            each.version + ("" if each.verdict is None or each.verdict.refusal is None else f" ({each.verdict.refusal.reason})")
-            for each in others[:5]
-        )
+        told = "; ".join(each.version + _refusal(each) for each in others[:5])
         raise Conflict(
             f"{model_name} has no champion; its versions are {told}: name one as model_version, or give one the alias",
             code="no_champion",
@@ -225,3 +222,8 @@ class ModelService:
         if row.converted_path is not None and row.converted_digest is not None:
             path, digest, kind = row.converted_path, row.converted_digest, ModelFormat.SKOPS
         return OneFile(load(kind, self._files.read_registered(path, digest)), row.prediction_horizons)
+
+
+def _refusal(model: RegisteredModel) -> str:
+    refused = None if model.verdict is None else model.verdict.refusal
+    return "" if refused is None else f", refused by {refused.step}: {refused.reason}"

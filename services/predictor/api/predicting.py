@@ -19,7 +19,7 @@ from tidewheel.kit.problems import problem
 from tidewheel.kit.web import Json, LongBodyRoute
 
 VERSION_HEADER = "X-Model-Version"
-_SERVING = "tidewheel.serving"
+_SERVING, _NAMED = "tidewheel.serving", "tidewheel.model_version"
 _FORECAST_REFUSALS: dict[int | str, dict[str, Any]] = {
     400: problem("horizon_not_supported", "The model is not known, or not for this horizon; or there is no data yet."),
     403: problem("model_not_trusted", "The model's file is a pickle that nobody has had converted yet."),
@@ -45,16 +45,22 @@ def router(predictor: Predictor, forecasting: Forecasting, live: LiveRegime) -> 
 
         async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
             serving = live.get()
-            scope[_SERVING] = serving
+            scope[_SERVING], scope[_NAMED] = serving, None if serving is None else serving.version
 
             async def send_named(message: Message) -> None:
-                if message["type"] == "http.response.start" and serving is not None:
-                    MutableHeaders(scope=message).setdefault(VERSION_HEADER, serving.version)
+                if message["type"] == "http.response.start" and scope[_NAMED] is not None:
+                    MutableHeaders(scope=message)[VERSION_HEADER] = scope[_NAMED]
                 await send(message)
 
             await super().handle(scope, receive, send_named)
 
     routes = APIRouter(route_class=ModelRoute, tags=["predictions"])
+
+    async def forecast(request: Request, body: PredictRequest, actor: Actor) -> Response:
+        request.scope[_NAMED] = None  # no regime model has part in it
+        answer = await run_sync(forecasting.forecast, body, actor)
+        request.scope[_NAMED] = answer.model_version
+        return Json(answer.model_dump())
 
     @routes.post("/predict", response_model=RegimeAnswer | ForecastAnswer, responses=_REFUSALS)
     async def predict(request: Request, body: PredictRequest, actor: Reader) -> Response:
@@ -64,7 +70,7 @@ def router(predictor: Predictor, forecasting: Forecasting, live: LiveRegime) -> 
         Every answer names the model's version, also in the header X-Model-Version.
         """
         if body.is_forecast:
-            return _named(await run_sync(forecasting.forecast, body, actor))
+            return await forecast(request, body, actor)
         answer = await run_sync(predictor.predict, body, _serving(request), limiter=filtering)
         return Json(answer.model_dump())
 
@@ -72,6 +78,7 @@ def router(predictor: Predictor, forecasting: Forecasting, live: LiveRegime) -> 
     async def predict_quickly(
         model_name: Annotated[str, Path(max_length=64, examples=[BASELINE])],
         horizon: Annotated[int, Path(description="Hours to look ahead.", examples=[3])],
+        request: Request,
         actor: Reader,
         save_to_db: Annotated[bool, Query(description="Keep the forecast; needs scope `registry`.")] = False,
         model_version: Annotated[str | None, Query(max_length=64, description="A version or an alias.")] = None,
@@ -82,7 +89,7 @@ def router(predictor: Predictor, forecasting: Forecasting, live: LiveRegime) -> 
             model_name=model_name, prediction_horizon=horizon, save_to_db=save_to_db, model_version=model_version,
             stream=stream,
         )  # fmt: skip
-        return _named(await run_sync(forecasting.forecast, body, actor))
+        return await forecast(request, body, actor)
 
     @routes.get("/model", response_model=ModelAnswer, dependencies=[Depends(require(KeyScope.READ))])
     def model(request: Request) -> Response:
@@ -90,10 +97,6 @@ def router(predictor: Predictor, forecasting: Forecasting, live: LiveRegime) -> 
         return Json(predictor.replica(_serving(request)).model_dump())
 
     return routes
-
-
-def _named(answer: ForecastAnswer) -> Response:
-    return Json(answer.model_dump(), headers={VERSION_HEADER: answer.model_version})
 
 
 def _serving(request: Request) -> Serving | None:

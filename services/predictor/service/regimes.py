@@ -5,12 +5,10 @@ import numpy as np
 from services.predictor.schemas import ModelAnswer, PredictRequest, RegimeAnswer
 from tidewheel.contracts.errors import BadInput, NotEnoughData, NotFound, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
-from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import STALE_BARS, UtcMillis
 from tidewheel.features.frames import CandleFrame
 from tidewheel.features.returns import WINDOW, log_returns
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import Stream
 from tidewheel.models.base import Regime
 from tidewheel.models.regime import RegimeModel
 from tidewheel.modelstore.bundle import OpenBundle
@@ -117,7 +115,9 @@ class Predictor:
         frame = self._ledger.bars.last(key, self._bars)
         regime, used = nowcast(serving.model, frame, key)
         last = int(frame.open_time[-1])
-        return _answer(regime, used, last, _is_stale(self._ledger.streams.clock(stream, streams), last, key.step), serving)
+        return _answer(
+            regime, used, last, _is_stale(self._ledger.streams.clock(stream, streams), last, key.step), serving
+        )
 
     def replica(self, serving: Serving | None) -> ModelAnswer:
         """What this replica serves."""

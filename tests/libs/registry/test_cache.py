@@ -25,7 +25,8 @@ class Sized:
 
 def test_a_hundred_who_ask_at_once_get_one_load() -> None:
     """While one thread loads, the others wait for it; all get the same model."""
-    cache, loads, gate = ModelCache(KB * KB), [], threading.Barrier(100)
+    cache: ModelCache[Sized] = ModelCache(KB * KB)
+    loads, gate = [], threading.Barrier(100)
 
     def load() -> Sized:
         loads.append(threading.get_ident())
@@ -44,7 +45,8 @@ def test_a_hundred_who_ask_at_once_get_one_load() -> None:
 
 def test_a_failed_load_reaches_all_who_waited_and_is_tried_again() -> None:
     """Nobody gets half a model, and a failure is no answer for the next one."""
-    cache, waiting, entered = ModelCache(KB * KB), threading.Event(), threading.Event()
+    cache: ModelCache[Sized] = ModelCache(KB * KB)
+    waiting, entered = threading.Event(), threading.Event()
 
     def fail() -> Sized:
         entered.set()
@@ -65,7 +67,7 @@ def test_a_failed_load_reaches_all_who_waited_and_is_tried_again() -> None:
 
 def test_the_models_used_last_are_kept_within_the_bound() -> None:
     """The one that nobody asked for longest goes first; one larger than the bound is served and not kept."""
-    cache = ModelCache(400 * KB)
+    cache: ModelCache[Sized] = ModelCache(400 * KB)
     for digest in "abc":
         cache.get(digest, lambda: Sized(60 * KB))
     cache.get("a", lambda: pytest.fail("a is kept"))

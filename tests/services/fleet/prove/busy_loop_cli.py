@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 from services.fleet import cli
-from services.predictor import api
+from services.predictor.api import predicting
 
 
-async def at_once(work: Callable[..., Any], *given: Any, limiter: object) -> Any:
+async def at_once(work: Callable[..., Any], *given: Any, limiter: object = None) -> Any:
     """`run_sync` without a thread."""
     return work(*given)
 
 
 if __name__ == "__main__":
-    api.run_sync = at_once  # type: ignore[attr-defined, assignment]
+    predicting.run_sync = at_once  # type: ignore[attr-defined, assignment]
     cli.main()

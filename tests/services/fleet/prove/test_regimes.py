@@ -112,7 +112,7 @@ def test_it_sees_a_served_answer_that_looks_further_than_its_bars(
     monkeypatch: pytest.MonkeyPatch, found: Found, budget: Budget
 ) -> None:
     """Planted: the predictor scales a request by all that was sent, so that each bar's answer moves with the next."""
-    from services.predictor import service
+    from services.predictor.service import regimes as service
 
     honest = service.nowcast
 
