@@ -12,7 +12,7 @@ help:  ## Print this menu
 
 $(VENV)/.stamp: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install -q uv && $(BIN)/uv pip install -q --python $(BIN)/python -r requirements.lock || $(BIN)/pip install -q -r requirements.lock
+	$(BIN)/pip install -q uv && $(BIN)/uv pip install -q --compile-bytecode --python $(BIN)/python -r requirements.lock || $(BIN)/pip install -q -r requirements.lock
 	$(BIN)/pip install -q --no-deps -e .
 	touch $@
 

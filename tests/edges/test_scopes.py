@@ -78,7 +78,7 @@ def test_every_route_stands_on_the_page_with_its_scope(apps: dict[Role, FastAPI]
     known = listed()
     pages = own_routes(load(settings_type(Role.EDGE)), {}, lambda: pytest.fail("not asked"))
 
-    assert len(known) == 32
+    assert len(known) == 39
     assert [fault for role, app in apps.items() for fault in faults(role, app, known)] == []
     assert faults(Role.EDGE, Starlette(routes=pages), known) == []
 
@@ -108,7 +108,8 @@ def ways(standing: Standing) -> Iterator[tuple[str, str, Scope]]:
     for (role, method, path), scope in listed().items():
         filled = path.replace("{run_id}", "1").replace("{version}", standing.version)
         filled = filled.replace("{strategy}", "momentum_breakout").replace("{instrument:path}", "BTC/USDT")
-        filled = filled.replace("{preset_id}", "balanced")
+        filled = filled.replace("{preset_id}", "balanced").replace("{model_name}", "nobody")
+        filled = filled.replace("{horizon}", "3").replace("{alias}", "champion")
         filled += "?stream=binance:BTC/USDT:1m" if path == "/candles" else ""
         yield method, standing.address[role] + filled, scope
         if role_for(path) is role:
@@ -125,14 +126,15 @@ def test_every_route_wants_its_key(standing: Standing) -> None:
     wrong, tried = [], 0
     with httpx.Client(timeout=30) as client:
         for method, url, scope in ways(standing):
-            expected = {None: {401}, scope: {200, 202, 404, 409, 422}, Scope.ADMIN: {200, 202, 404, 409, 422}}
+            let_in = {200, 202, 400, 404, 409, 422}
+            expected = {None: {401}, scope: let_in, Scope.ADMIN: let_in}
             for offered in (None, *Scope):
                 got = entered(client, standing, method, url, offered)
                 tried += 1
                 if got not in expected.get(offered, {403}):
                     wrong.append(f"{method} {url} with {offered}: {got}")
     assert wrong == []
-    assert tried == 62 * 10
+    assert tried == 76 * 10
 
 
 def test_force_wants_admin(standing: Standing) -> None:

@@ -1,0 +1,5 @@
+"""The import path that the registry's document names."""
+
+from tidewheel.public.models import ModelService
+
+__all__ = ["ModelService"]
