@@ -41,7 +41,7 @@ def test_the_documented_calls(ledger: Ledger, tmp_path: Path) -> None:
         model_service.load_model("nobody", ledger)
     with pytest.raises(ValueError, match=r"Supported horizons: \[1, 3, 24, 168\]"):
         model_service.make_prediction("my_new_model", 2, ledger)
-    with pytest.raises(FileNotFoundError, match="Model file not found: none.skops"):
+    with pytest.raises(FileNotFoundError, match=r"Model file not found: none\.skops"):
         model_service.register_model("other", "x", [1], "none.skops", db=ledger)
     (tmp_path / "my_model.skops").unlink()
     with pytest.raises(FileNotFoundError):
