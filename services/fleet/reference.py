@@ -17,7 +17,7 @@ _OF_THE_FLEET = ("services.fleet.edge.app", "services.fleet.roles.flower", "serv
 
 def settings_classes() -> list[type[Settings]]:
     """The settings class of every role, by role name."""
-    names = [f"services.{each.name}.settings" for each in pkgutil.iter_modules(services.__path__)]
+    names = [f"services.{each.name}.settings" for each in pkgutil.iter_modules(services.__path__) if each.ispkg]
     for name in (*names, *_OF_THE_FLEET):
         if importlib.util.find_spec(name) is not None:
             importlib.import_module(name)

@@ -22,7 +22,8 @@ from tidewheel.kit.problems import problem
 MAY_READ = Depends(require(Scope.READ))
 Registrar = Annotated[Actor, Depends(require(Scope.REGISTRY))]
 Name = Annotated[str, Path(max_length=64, examples=["baseline"])]
-_UNKNOWN = problem("model_not_found", "No model has that name, or no version or alias of it is called so.")
+_UNKNOWN = problem("model_not_found", "No model has that name.")
+_NO_VERSION = problem("unknown_version", "The name has no such version.")
 _REFUSED: dict[int | str, dict[str, Any]] = {
     404: problem("model_file_not_found", "There is no such file below the models folder."),
     409: problem("version_taken", "The version stands for another file."),
@@ -56,7 +57,7 @@ def router(catalogue: Catalogue) -> APIRouter:
         """The versions of one name, newest first, and every move of its aliases."""
         return catalogue.history(model_name)
 
-    @routes.put("/models/{model_name}/aliases/{alias}", responses={400: _UNKNOWN, 409: problem("model_inactive")})
+    @routes.put("/models/{model_name}/aliases/{alias}", responses={404: _NO_VERSION, 409: problem("model_inactive")})
     def move_alias(
         model_name: Name, alias: Annotated[str, Path(max_length=40, examples=["champion"])], body: AliasBody,
         actor: Registrar,
@@ -64,7 +65,7 @@ def router(catalogue: Catalogue) -> APIRouter:
         """Let an alias name a version from here on; `champion` is the one that a bare name means."""
         return catalogue.move_alias(model_name, alias, body, actor)
 
-    @routes.put("/models/{model_name}/versions/{version}/active", responses={400: _UNKNOWN})
+    @routes.put("/models/{model_name}/versions/{version}/active", responses={404: _NO_VERSION})
     def set_active(
         model_name: Name, version: Annotated[str, Path(max_length=64)], body: StandingBody, actor: Registrar
     ) -> RegisteredView:
