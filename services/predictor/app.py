@@ -50,6 +50,21 @@ def build(settings: PredictorSettings) -> Service:
     )
 
 
+def build_worker(settings: PredictorSettings) -> Service:
+    """The worker of the queue `predict`; raises as `build`."""
+    from services.predictor.tasks import tasks
+
+    ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
+    return Service(
+        name=settings.role,
+        settings=settings,
+        tasks=tasks(ledger),
+        pings=[ledger.ping],
+        keys=ledger.keys,
+        close=[ledger.close],
+    )
+
+
 def _wake(*loops: Repeating) -> None:
     for loop in loops:
         loop.nudge()

@@ -8,6 +8,7 @@ from tidewheel.contracts.keys import BASELINE
 from tidewheel.contracts.states import IntervalSource, ModelFormat, PredictionState
 from tidewheel.kit.schemas import Answer, RequestBody
 from tidewheel.ledger.registry.records import RegisteredModel
+from tidewheel.registry.service import ModelMetrics
 
 # In one request; however many digits they have, they fit in what a role reads by default.
 MAX_RETURNS = 40_000
@@ -275,3 +276,55 @@ class ForecastList(Answer):
     """Saved predictions, newest first."""
 
     predictions: list[SavedView]
+
+
+class DriftView(Answer):
+    """How far one input lies from its reference."""
+
+    psi: float | None = Field(description="Population stability index; null below 100 samples.")
+    n: int = Field(description="Samples.")
+    noise: float = Field(description="About the index of as many independent samples without any drift.")
+
+
+class HorizonView(Answer):
+    """What came of one horizon's saved predictions, the newest 500; in the price's units."""
+
+    horizon: int = Field(description="Hours.")
+    n: int = Field(description="Scored.")
+    open: int = Field(description="Wait for their hour.")
+    missing: int = Field(description="Whose hour never came.")
+    mae: float | None
+    rmse: float | None
+    naive_mae: float | None = Field(description="Of the forecast that the price stays.")
+    naive_rmse: float | None
+    skill: float | None = Field(description="1 - mae / naive_mae; below 0 the naive forecast is better.")
+    coverage: float | None = Field(description="Share of the intervals that held what came.")
+    coverage_n: int
+    drift: dict[str, DriftView | None] = Field(description="By input; null for one without a reference.")
+
+
+class MetricsAnswer(Answer):
+    """How a version did."""
+
+    model_name: str
+    model_version: str
+    horizons: list[HorizonView]
+
+    @classmethod
+    def of(cls, found: ModelMetrics) -> "MetricsAnswer":
+        """From what the service has measured."""
+        views = [
+            HorizonView(
+                **{name: getattr(each, name) for name in HorizonView.model_fields if hasattr(each, name)}
+                | {
+                    "coverage": each.coverage.share,
+                    "coverage_n": each.coverage.n,
+                    "drift": {
+                        name: None if drift is None else DriftView.model_validate(drift)
+                        for name, drift in found.drift[each.horizon].items()
+                    },
+                }
+            )
+            for each in found.horizons
+        ]
+        return cls(model_name=found.row.model_name, model_version=found.row.version, horizons=views)

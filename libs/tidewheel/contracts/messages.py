@@ -55,6 +55,15 @@ class TrainRun(Message):
     run_id: int
 
 
+class ScorePredictions(Message):
+    """Hint that hours are over for which predictions were made of a stream; the worker asks the ledger."""
+
+    task = "tidewheel.predict.score"
+    queue = Queue.PREDICT
+
+    stream: str  #: "binance:BTC/USDT:1m"
+
+
 class LearnSettle(Message):
     """Hint that decisions of a pair wait for an outcome that did not come in time; the worker asks the ledger."""
 
@@ -65,7 +74,7 @@ class LearnSettle(Message):
     instrument: str
 
 
-MESSAGES: tuple[type[Message], ...] = (IngestSeal, IngestBackfill, TrainRun, LearnSettle)
+MESSAGES: tuple[type[Message], ...] = (IngestSeal, IngestBackfill, TrainRun, ScorePredictions, LearnSettle)
 
 
 def message_type(task: str) -> type[Message]:

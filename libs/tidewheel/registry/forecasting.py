@@ -1,7 +1,8 @@
 """A forecast: the hours it is made from, the model's answer, and the interval around it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,12 +11,15 @@ from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import IntervalSource
 from tidewheel.contracts.times import HOUR
 from tidewheel.features.frames import CandleFrame
-from tidewheel.features.hourly import to_hours
+from tidewheel.features.hourly import table, to_hours
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import SavedPrediction
 from tidewheel.models.conformal import Conformal, Coverage
+from tidewheel.models.drift import MIN_SAMPLES, Reference
+from tidewheel.registry.config import FeatureConfig
 
 RECENT = 500  #: scored predictions that an interval and its coverage are taken from
+REFERENCE_HOURS = 24 * 90  #: that drift is measured from, of a user's model
 STALE_HOURS = 3  #: that the base hour may lie behind the stream's clock
 
 
@@ -68,6 +72,34 @@ def recent_hours(ledger: Ledger, wanted: StreamKey | None, symbols: Sequence[str
         raise NoHistoricalData(str(key))
     behind = ledger.streams.clock(stream, streams) - (int(frame.open_time[-1]) + HOUR)
     return RecentHours(key, frame, behind > STALE_HOURS * HOUR)
+
+
+def coverage_of(outcomes: Sequence[SavedPrediction]) -> Coverage:
+    """How often the intervals of scored predictions held what came."""
+    held = [
+        each.lower <= each.actual_value <= each.upper
+        for each in outcomes
+        if each.actual_value is not None and each.lower is not None and each.upper is not None
+    ]
+    return Coverage.of(np.array(held, dtype=bool))
+
+
+def reference_of(ledger: Ledger, symbols: Sequence[str], config: FeatureConfig) -> dict[str, Any] | None:
+    """How each input of a user's model is distributed in the hours stored so far; None where they are too few.
+
+    What it was fitted on is his to know: drift is told from the day of its registration on.
+    """
+    names = sorted({name for named in config.features.values() for name in named} - {"horizon"})
+    try:
+        recent = recent_hours(ledger, None, symbols, REFERENCE_HOURS)
+    except NoHistoricalData:
+        return None
+    rows = table(recent.frame, names, horizon=1, relative=config.relative)
+    rows = rows[~np.isnan(rows).any(axis=1)]
+    if len(rows) < MIN_SAMPLES:
+        return None
+    found = {name: asdict(Reference.of(column)) for name, column in zip(names, rows.T, strict=True)}
+    return {"stream": str(recent.stream), "features": found}
 
 
 def _default(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:

@@ -1,6 +1,6 @@
 """From what a user says of a file to the row that is stored: read once, tried in a child, named by its digest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from tidewheel.contracts.canonical import digest_of
@@ -24,6 +24,7 @@ BLIND = (
 
 def new_model(
     files: TrainedModels,
+    reference: Callable[[FeatureConfig], dict[str, Any] | None],
     *,
     model_name: str,
     model_type: str,
@@ -33,6 +34,8 @@ def new_model(
     now: UtcMillis,
 ) -> tuple[NewModel, list[str]]:
     """The model as it will stand on record, and what its user should know of it.
+
+    `reference` tells how its inputs are distributed.
 
     Raises:
         BadInput: a field cannot be meant (`path_outside_root`, `feature_mismatch`, `unknown_feature` and others).
@@ -75,6 +78,7 @@ def new_model(
         feature_signatures=config.signatures(),
         outputs=outputs,
         trusted=kind is not ModelFormat.JOBLIB,
+        reference=reference(config),
     )
     return new, warnings
 

@@ -13,13 +13,15 @@ from tidewheel.features import hourly
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import NewPrediction, RegisteredModel
 from tidewheel.models.conformal import LEVEL
+from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.cache import ModelCache
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.forecasting import RECENT, interval, recent_hours
+from tidewheel.registry.forecasting import RECENT, interval, recent_hours, reference_of
 from tidewheel.registry.formats.kinds import load
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
 from tidewheel.registry.registration import new_model
+from tidewheel.registry.scoring import HorizonErrors, drifts, errors_of
 
 CACHE_BYTES = 512 * 2**20
 
@@ -58,6 +60,15 @@ class LoadedModel:
     row: RegisteredModel
     config: FeatureConfig
     forecasts: Forecasts
+
+
+@dataclass(frozen=True, slots=True)
+class ModelMetrics:
+    """What came of a version's predictions, of each horizon the newest 500."""
+
+    row: RegisteredModel
+    horizons: list[HorizonErrors]
+    drift: dict[int, dict[str, Drift | None]]  #: horizon -> feature; None for one without a reference
 
 
 class ModelService:
@@ -111,7 +122,9 @@ class ModelService:
             BadInput, BadModel, ModelFileNotFound: as `registration.new_model`.
             Conflict: `version_taken`.
         """
-        new, warnings = new_model(self._files, **said, now=db.now())
+        new, warnings = new_model(
+            self._files, lambda config: reference_of(db, self._symbols, config), **said, now=db.now()
+        )
         model, created = db.registry.register(new, actor)
         return Registered(model, created, warnings)
 
@@ -192,6 +205,23 @@ class ModelService:
             warnings=[],
         )
 
+    def metrics(self, model_name: str, db: Ledger, *, version: str | None = None) -> ModelMetrics:
+        """How good the saved predictions of a version were, and how far its inputs have drifted.
+
+        Raises:
+            as `load_model`.
+        """
+        loaded = self._loaded(self._meant(model_name, version, db))
+        row, counts = loaded.row, db.predictions.counts(model_name, loaded.row.version)
+        by_horizon: list[HorizonErrors] = []
+        drift: dict[int, dict[str, Drift | None]] = {}
+        for horizon in row.prediction_horizons:
+            scored = db.predictions.scored(model_name, row.version, None, horizon, RECENT)
+            by_horizon.append(errors_of(horizon, scored, counts.get(horizon, {})))
+            made = db.predictions.latest(model_name, horizon, RECENT, model_version=row.version)
+            drift[horizon] = drifts(made, _reference(loaded, horizon))
+        return ModelMetrics(row, by_horizon, drift)
+
     def _loaded(self, row: RegisteredModel) -> LoadedModel:
         config = FeatureConfig.parse(row.feature_config, row.prediction_horizons)
         return LoadedModel(row, config, self._cache.get(row.digest, lambda: self._load(row)))
@@ -227,3 +257,11 @@ class ModelService:
 def _refusal(model: RegisteredModel) -> str:
     refused = None if model.verdict is None else model.verdict.refusal
     return "" if refused is None else f", refused by {refused.step}: {refused.reason}"
+
+
+def _reference(loaded: LoadedModel, horizon: int) -> Mapping[str, Reference]:
+    own = loaded.forecasts.reference(horizon)
+    if own or loaded.row.reference is None:
+        return own
+    found: dict[str, Any] = loaded.row.reference["features"]
+    return {name: Reference(tuple(each["edges"]), tuple(each["counts"])) for name, each in found.items()}

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from services.fleet.keeper.crons import CronRow
 from services.fleet.keeper.leader import Duty, Keeper
-from services.fleet.keeper.relay import DueDecisions, OutboxRelay, StaleBackfills, StaleRuns
+from services.fleet.keeper.relay import Due, OutboxRelay, StaleBackfills, StaleRuns, score_stream, settle_pair
 from services.fleet.keeper.retention import Retention
 from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.service.projection import Projection
@@ -23,12 +23,13 @@ def build(settings: KeeperSettings) -> Service:
     """One keeper; the one that holds the lease leads."""
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     store, sender, bus = ModelStore(settings.models_dir), Sender(settings.redis_url), Bus(settings.redis_url)
-    projection = Projection(ledger, store)
+    projection, patience = Projection(ledger, store), settings.hint_seconds
     duties = [
         Duty(name="relay_outbox", every=0.25, act=OutboxRelay(ledger, sender, bus, projection.follow_or_log)),
-        Duty(name="hint_stale_runs", every=1.0, act=StaleRuns(ledger, sender, settings.hint_seconds)),
-        Duty(name="hint_stale_backfills", every=5.0, act=StaleBackfills(ledger, sender, settings.hint_seconds)),
-        Duty(name="hint_due_decisions", every=2.0, act=DueDecisions(ledger, sender, settings.hint_seconds)),
+        Duty(name="hint_stale_runs", every=1.0, act=StaleRuns(ledger, sender, patience)),
+        Duty(name="hint_stale_backfills", every=5.0, act=StaleBackfills(ledger, sender, patience)),
+        Duty(name="hint_due_decisions", every=2.0, act=Due(sender, ledger.outcomes.due, settle_pair, patience)),
+        Duty(name="hint_due_predictions", every=2.0, act=Due(sender, ledger.predictions.due, score_stream, patience)),
         Duty(name="ingest_cron", every=1.0, act=ingest_row(sender, settings)),
         Duty(name="retrain_cron", every=1.0, act=retrain_row(ledger, settings)),
         Duty(name="project_current", every=2.0, act=projections(ledger, projection)),

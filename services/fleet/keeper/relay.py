@@ -7,8 +7,16 @@ from typing import Generic, Protocol, TypeVar
 
 from pydantic import ValidationError
 
-from tidewheel.contracts.keys import PairKey
-from tidewheel.contracts.messages import Channels, IngestBackfill, LearnSettle, Message, TrainRun, message_type
+from tidewheel.contracts.keys import PairKey, StreamKey
+from tidewheel.contracts.messages import (
+    Channels,
+    IngestBackfill,
+    LearnSettle,
+    Message,
+    ScorePredictions,
+    TrainRun,
+    message_type,
+)
 from tidewheel.contracts.states import RunState
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
@@ -141,18 +149,34 @@ class StaleBackfills:
             self._sender.send(IngestBackfill(backfill_id=backfill))
 
 
-class DueDecisions:
-    """Hints at pairs whose decisions have waited for an outcome in vain, so that they count as the schema's default."""
+class Due(Generic[Key]):
+    """Hints at whatever `waiting` tells, each again while it waits: `hint` makes its message."""
 
-    def __init__(self, ledger: Ledger, sender: Sends, patience_seconds: float = 15.0) -> None:
-        self._ledger, self._sender = ledger, sender
-        self._patience = _Patience[PairKey](patience_seconds)
+    def __init__(
+        self,
+        sender: Sends,
+        waiting: Callable[[], Collection[Key]],
+        hint: Callable[[Key], Message],
+        patience_seconds: float = 15.0,
+    ) -> None:
+        self._sender, self._waiting, self._hint = sender, waiting, hint
+        self._patience = _Patience[Key](patience_seconds)
 
     def __call__(self) -> None:
-        """Hint at every such pair whose turn it is.
+        """Hint at each whose turn it is.
 
         Raises:
             Unavailable: the broker or the ledger is away.
         """
-        for pair in self._patience.due(self._ledger.outcomes.due()):
-            self._sender.send(LearnSettle(strategy=pair.strategy, instrument=pair.instrument))
+        for key in self._patience.due(self._waiting()):
+            self._sender.send(self._hint(key))
+
+
+def settle_pair(pair: PairKey) -> LearnSettle:
+    """Of a pair whose decisions have waited for an outcome in vain: they count as the schema's default."""
+    return LearnSettle(strategy=pair.strategy, instrument=pair.instrument)
+
+
+def score_stream(stream: StreamKey) -> ScorePredictions:
+    """Of a stream whose predictions' hours are over."""
+    return ScorePredictions(stream=str(stream))

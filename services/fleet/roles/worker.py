@@ -58,6 +58,13 @@ def _param_controller(settings: "Settings") -> "Service":
     return build_worker(_own(ParamSettings, settings))
 
 
+def _predictor(settings: "Settings") -> "Service":
+    from services.predictor.app import build_worker
+    from services.predictor.settings import PredictorSettings
+
+    return build_worker(_own(PredictorSettings, settings))
+
+
 def _own(kind: Any, settings: "Settings") -> Any:
     """The settings of a part, on whatever the worker itself was given."""
     from tidewheel.kit.settings import Settings, load
@@ -67,4 +74,8 @@ def _own(kind: Any, settings: "Settings") -> Any:
     return load(kind, **{name: getattr(settings, name) for name in Settings.model_fields})
 
 
-_BUILDERS: "dict[Queue, Callable[[Settings], Service]]" = {Queue.INGEST: _ingester, Queue.LEARN: _param_controller}
+_BUILDERS: "dict[Queue, Callable[[Settings], Service]]" = {
+    Queue.INGEST: _ingester,
+    Queue.PREDICT: _predictor,
+    Queue.LEARN: _param_controller,
+}

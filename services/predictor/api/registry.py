@@ -8,6 +8,7 @@ from services.predictor.schemas import (
     AliasBody,
     AliasView,
     ForecastList,
+    MetricsAnswer,
     ModelHistory,
     ModelList,
     RegisteredView,
@@ -23,6 +24,7 @@ MAY_READ = Depends(require(Scope.READ))
 Registrar = Annotated[Actor, Depends(require(Scope.REGISTRY))]
 Name = Annotated[str, Path(max_length=64, examples=["baseline"])]
 _UNKNOWN = problem("model_not_found", "No model has that name.")
+_NO_CHAMPION = problem("no_champion", "No version of the name is its champion.")
 _NO_VERSION = problem("unknown_version", "The name has no such version.")
 _REFUSED: dict[int | str, dict[str, Any]] = {
     404: problem("model_file_not_found", "There is no such file below the models folder."),
@@ -56,6 +58,13 @@ def router(catalogue: Catalogue) -> APIRouter:
     def model(model_name: Name) -> ModelHistory:
         """The versions of one name, newest first, and every move of its aliases."""
         return catalogue.history(model_name)
+
+    @routes.get("/models/{model_name}/metrics", dependencies=[MAY_READ], responses={400: _UNKNOWN, 409: _NO_CHAMPION})
+    def metrics(
+        model_name: Name, model_version: Annotated[str | None, Query(max_length=64)] = None
+    ) -> MetricsAnswer:  # fmt: skip
+        """Errors of its saved predictions by horizon beside the naive forecast's, coverage, and drift of its inputs."""
+        return catalogue.metrics(model_name, model_version)
 
     @routes.put("/models/{model_name}/aliases/{alias}", responses={404: _NO_VERSION, 409: problem("model_inactive")})
     def move_alias(

@@ -4,6 +4,7 @@ from services.predictor.schemas import (
     AliasBody,
     AliasView,
     ForecastList,
+    MetricsAnswer,
     ModelHistory,
     ModelList,
     RegisteredView,
@@ -70,6 +71,10 @@ class Catalogue:
         model = self._ledger.registry.set_active(model_name, version, body.is_active, actor.name, body.reason)
         (view,) = self._views([model])
         return view
+
+    def metrics(self, model_name: str, version: str | None) -> MetricsAnswer:
+        """How good a version's predictions were; raises as `ModelService.metrics`."""
+        return MetricsAnswer.of(self._models.metrics(model_name, self._ledger, version=version))
 
     def latest(self, model_name: str | None, horizon: int | None, limit: int) -> ForecastList:
         """The newest saved predictions."""

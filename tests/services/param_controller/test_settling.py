@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.fleet.keeper.relay import DueDecisions
+from services.fleet.keeper.relay import Due, settle_pair
 from services.fleet.roles import worker
 from services.ingester.settings import IngesterSettings
 from services.param_controller.app import build
@@ -48,7 +48,7 @@ def test_what_nobody_reports_counts_as_the_default(
     late, told = api.decide(), api.decide()
     assert api.learn(told["preset_id"], reward=3, config_id=told["config_id"]).status_code == 200
     sent = Sent()
-    duty = DueDecisions(ledger, sent)
+    duty = Due(sent, ledger.outcomes.due, settle_pair)
 
     def hinted() -> bool:
         duty()
