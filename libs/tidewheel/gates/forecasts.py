@@ -2,8 +2,7 @@
 
 Its score at a base time is minus its error, |forecast - close| / price at the base time, divided for each horizon by
 the mean error of the naive forecast (the price stays) and averaged over the horizons that both have: so an hour and a
-week weigh alike, and a mean difference of 0.01 is one per cent of skill. Forecasts over h hours share hours with their
-neighbours: the bootstrap draws blocks of time that are at least as long as the longest horizon.
+week weigh alike, and a mean difference of 0.01 is one per cent of skill.
 """
 
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from tidewheel.contracts.times import HOUR, UtcMillis, iso
+from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import StepResult
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.hourly import target
-from tidewheel.gates.scores import block_bootstrap
+from tidewheel.gates.paired import MeanBound, stretches
 from tidewheel.gates.steps import SchemaStep, read_back_problem
 from tidewheel.models.base import Payload
 from tidewheel.models.conformal import Coverage
@@ -62,7 +61,6 @@ class ForecastCandidate:
     replaces: bool  #: the opponent is the champion whose place it would take
     hours: CandleFrame  #: history and comparison; the features at the cut look back
     cut: UtcMillis  #: base times from here on are compared; the challenger was fitted on bars before it
-    seed: int  #: of the bootstrap
     bundle_dir: Path | None = None  #: staged bundle, for the steps that read files
 
 
@@ -85,12 +83,12 @@ class ForecastSchemaStep:
 class ForecastChampionStep:
     """On hours that neither has seen, the challenger errs less than its opponent, and surely so.
 
-    Passed when the 5 % quantile of the mean paired difference, under a seeded block bootstrap, is above zero. A
-    challenger that lacks a horizon of the champion whose place it would take is refused: nobody may lose a forecast.
+    Passed when the mean paired difference is above zero with 95 % confidence. A challenger that lacks a horizon of the
+    champion whose place it would take is refused: nobody may lose a forecast.
     """
 
     name: ClassVar[str] = "forecast_champion"
-    min_blocks: ClassVar[int] = 8  #: of time, each as long as the longest horizon or longer
+    min_blocks: ClassVar[int] = 4  #: of time, each twice as long as the longest horizon or longer
 
     def __call__(self, candidate: ForecastCandidate) -> StepResult:
         """Judge; the numbers tell each horizon's errors beside the opponent's and the naive ones."""
@@ -101,11 +99,11 @@ class ForecastChampionStep:
             why = f"forecasts {lost} h too, which the challenger does not" if lost else "has none of its horizons"
             return self._answer(False, f"{opponent} {why}", {"opponent": opponent, "horizons": {}})
         seen = _Comparison.of(candidate, shared)
-        size, n = max(shared), int(seen.known.sum())
+        size, n = 2 * max(shared), int(seen.known.sum())
         numbers: dict[str, Any] = {"opponent": opponent, "n": n, "block_hours": size, "horizons": seen.by_horizon()}
         if n and seen.still:
             return self._answer(False, f"the price stands still over {seen.still} h: nothing to compare", numbers)
-        blocks = _blocks(candidate.hours.open_time[seen.known], candidate.cut, size)
+        blocks = stretches(candidate.hours.open_time[seen.known], candidate.cut, size)
         numbers["blocks"] = len(blocks)
         if len(blocks) < self.min_blocks:
             reason = (
@@ -114,12 +112,12 @@ class ForecastChampionStep:
             )
             return self._answer(False, reason, numbers)
         paired = seen.difference()
-        found = block_bootstrap({"": [paired[block] for block in blocks]}, candidate.seed, block=max(map(len, blocks)))
-        numbers |= {"mean_difference": found.mean, "quantile_05": found.quantile}
-        passed = found.quantile > 0.0
+        found = MeanBound.of([paired[block] for block in blocks])
+        numbers |= {"mean_difference": found.mean, "lower_95": found.lower}
+        passed = found.lower > 0.0
         reason = (
             f"{'better' if passed else 'not surely better'} than {opponent}: {found.mean:+.4f} of the naive error, "
-            f"5 % quantile {found.quantile:+.4f}, over {found.bars} base times in {found.blocks} blocks of {size} h"
+            f"with 95 % confidence {found.lower:+.4f} or more, over {n} base times in {len(blocks)} blocks of {size} h"
         )
         return self._answer(passed, reason, numbers)
 
@@ -173,10 +171,3 @@ class _Comparison:
             }
             for horizon, mae, inside in rows
         }
-
-
-def _blocks(times: NDArray[np.int64], cut: UtcMillis, size: int) -> list[NDArray[np.int64]]:
-    """Places of `times` in each stretch of `size` hours from the cut; a shorter last one joins its neighbour."""
-    whole = (int(times[-1]) + HOUR - cut) // (size * HOUR) if len(times) else 0
-    stretch = np.minimum((times - cut) // (size * HOUR), whole - 1)
-    return [np.flatnonzero(stretch == each) for each in np.unique(stretch)] if whole else []
