@@ -213,6 +213,6 @@ def test_equal_rivals_seldom_win(days: int) -> None:
 
 
 def test_a_better_rival_wins_with_time() -> None:
-    """Ten per cent of skill a day ahead are found in two months mostly, and never found where they are the opponent's."""
+    """Ten per cent of skill are found in two months mostly, and never where they are the opponent's."""
     assert pass_rate(60, (1, 3, 24), (0.1, 0.0), walks=50) > 0.9
     assert pass_rate(60, (1, 3, 24), (0.0, 0.1), walks=50) == 0.0
