@@ -50,6 +50,15 @@ def test_files_follow_the_compose_specification(name: str, tmp_path: Path) -> No
     assert found.returncode == 0, found.stdout
 
 
+def test_registered_models_have_a_volume_where_the_document_puts_them() -> None:
+    """Every role has it at /app/trained_models, which the image names as TRAINED_MODELS_DIR."""
+    file = composed("compose.yml")
+
+    assert "trained_models:/app/trained_models" in file["services"]["role"]["volumes"]
+    assert "trained_models" in file["volumes"]
+    assert "TRAINED_MODELS_DIR=/app/trained_models" in (ROOT / "deploy" / "Dockerfile").read_text()
+
+
 def test_every_role_has_a_container_and_publishes_its_port_on_bind() -> None:
     """The two stacks start every role, and a port is published only on BIND."""
     services = composed("compose.yml")["services"] | composed("compose.autotrain.yml")["services"]

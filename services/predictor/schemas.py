@@ -132,6 +132,7 @@ class ForecastAnswer(Answer):
     interval: IntervalView
     feature_signature: str = Field(description="What the columns of the model's input mean.")
     prediction_id: int | None = Field(description="Where it was saved; null where it was not.")
+    horizon_blind: bool = Field(description="Whether the model answers one number at all its horizons.")
     warnings: list[str]
 
 

@@ -47,7 +47,7 @@ def new_model(
         raise BadInput(f"model_type {model_type[:80]!r} is not 1 to {MAX_TYPE} printable characters")
     horizons = horizons_of(prediction_horizons)
     config = FeatureConfig.parse(feature_config, horizons)
-    relative, content, warnings = _read(files, files.locate(file_path))
+    relative, content, warnings = _read(files, file_path)
     kind = kind_of(relative)
     outputs = None
     if kind is ModelFormat.JOBLIB:
@@ -83,18 +83,20 @@ def new_model(
     return new, warnings
 
 
-def _read(files: TrainedModels, relative: str) -> tuple[str, bytes, list[str]]:
+def _read(files: TrainedModels, file_path: str) -> tuple[str, bytes, list[str]]:
     """The file that is meant and its content: the conversion stands for a .joblib that is not there."""
+    relative = files.locate(file_path)
+    stem = relative.removesuffix(f".{ModelFormat.JOBLIB}")
     try:
         return relative, files.read(relative), []
     except ModelFileNotFound:
-        if not relative.endswith(f".{ModelFormat.JOBLIB}"):
-            raise
-    converted = f"{relative.removesuffix(ModelFormat.JOBLIB)}{ModelFormat.SKOPS}"
+        if stem == relative:
+            raise ModelFileNotFound(file_path) from None
+    converted = f"{stem}.{ModelFormat.SKOPS}"
     try:
         content = files.read(converted)
     except ModelFileNotFound:
-        raise ModelFileNotFound(relative) from None
+        raise ModelFileNotFound(file_path) from None
     return converted, content, [f"{relative} is not there; its conversion {converted} stands for it"]
 
 

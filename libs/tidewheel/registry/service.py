@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-from tidewheel.contracts.errors import Conflict, HorizonNotSupported, ModelNotFound, ModelNotTrusted
+from tidewheel.contracts.errors import BadInput, Conflict, HorizonNotSupported, ModelNotFound, ModelNotTrusted
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.contracts.times import HOUR, UtcMillis
@@ -19,8 +19,9 @@ from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
 from tidewheel.registry.forecasting import RECENT, interval, recent_hours, reference_of
 from tidewheel.registry.formats.kinds import load
+from tidewheel.registry.formats.regressor import Regressor
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
-from tidewheel.registry.registration import new_model
+from tidewheel.registry.registration import BLIND, new_model
 from tidewheel.registry.scoring import HorizonErrors, drifts, errors_of
 
 CACHE_BYTES = 512 * 2**20
@@ -41,6 +42,7 @@ class Prediction(TypedDict):
     interval: dict[str, Any]  #: `forecasting.Interval`
     feature_signature: str
     prediction_id: int | None  #: where it was saved; None where it was not
+    horizon_blind: bool  #: whether the model answers one number at all its horizons; a warning says so
     warnings: list[str]
 
 
@@ -60,6 +62,11 @@ class LoadedModel:
     row: RegisteredModel
     config: FeatureConfig
     forecasts: Forecasts
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether its forecasts of all horizons are one number."""
+        return self.row.outputs == 1 and len(self.row.prediction_horizons) > 1 and self.config.one_for_all
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +209,8 @@ class ModelService:
             interval=asdict(around),
             feature_signature=signature,
             prediction_id=None if saved is None else saved.id,
-            warnings=[],
+            horizon_blind=loaded.is_blind,
+            warnings=[BLIND] if loaded.is_blind else [],
         )
 
     def metrics(self, model_name: str, db: Ledger, *, version: str | None = None) -> ModelMetrics:
@@ -251,7 +259,24 @@ class ModelService:
         kind = row.format
         if row.converted_path is not None and row.converted_digest is not None:
             path, digest, kind = row.converted_path, row.converted_digest, ModelFormat.SKOPS
-        return OneFile(load(kind, self._files.read_registered(path, digest)), row.prediction_horizons)
+        regressor = load(kind, self._files.read_registered(path, digest))
+        _require_fit(regressor, row)
+        return OneFile(regressor, row.prediction_horizons)
+
+
+def _require_fit(regressor: Regressor, row: RegisteredModel) -> None:
+    """Of a pickle nobody could know before it was converted how wide its input and its answer are."""
+    config = FeatureConfig.parse(row.feature_config, row.prediction_horizons)
+    named = {len(names) for names in config.features.values()}
+    wants, gives, horizons = regressor.features, regressor.outputs, len(row.prediction_horizons)
+    if named == {wants or max(named)} and gives in (1, horizons):
+        return
+    raise BadInput(
+        f"{row.model_name} {row.version} was registered with {' or '.join(map(str, sorted(named)))} features and "
+        f"{horizons} horizons, and its file wants {wants} features and answers {gives} numbers; register it again with "
+        "the feature_config and horizons of its training",
+        code="feature_mismatch",
+    )
 
 
 def _refusal(model: RegisteredModel) -> str:

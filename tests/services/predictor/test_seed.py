@@ -1,0 +1,209 @@
+"""Each call that the document of the registry prints, in its order, by a user who has nothing but the document."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from fastapi.testclient import TestClient
+
+from services.fleet.commands.models import models
+from services.model_service import ModelService
+from services.predictor.app import build
+from services.predictor.settings import PredictorSettings
+from tests.services.predictor.conftest import stored
+from tests.services.predictor.test_registry import HOURLY, hours
+from tidewheel.contracts.canonical import digest_of
+from tidewheel.contracts.keys import BASELINE, version_name
+from tidewheel.contracts.states import ModelFormat, Origin
+from tidewheel.features.hourly import BASE, table, target
+from tidewheel.kit.web import create_app
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.registry.records import NewModel
+from tidewheel.models.horizons import HorizonModel
+from tidewheel.modelstore.bundle import BundleMeta, describe
+from tidewheel.registry.config import FeatureConfig
+from tidewheel.registry.export import put_file
+
+RESULT = {
+    "model_name", "base_timestamp", "prediction_horizon", "predicted_value", "predicted_time", "current_price",
+}  # fmt: skip
+STORED = 600  #: hours
+
+
+@pytest.fixture
+def root(tmp_path: Path, data_dir: Path, ledger_dsn: str, ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The models folder; commands find it, and the ledger, which holds hours."""
+    folder = tmp_path / "trained_models"
+    folder.mkdir()
+    stored(ledger, HOURLY, hours(STORED), Origin.REPLAY)
+    for name, value in (("TRAINED_MODELS_DIR", folder), ("LEDGER_DB", ledger_dsn), ("DATA_DIR", data_dir)):
+        monkeypatch.setenv(name, str(value))
+    return folder
+
+
+@pytest.fixture
+def client(settings: Callable[..., PredictorSettings], root: Path) -> Iterator[TestClient]:
+    with TestClient(create_app(build(settings(trained_models_dir=root)))) as running:
+        yield running
+
+
+def fitted(root: Path, name: str, features: tuple[str, ...] = BASE, **options: Any) -> Any:
+    """A forest fitted as the document does it, and dumped by joblib into the models folder."""
+    from sklearn.ensemble import RandomForestRegressor
+
+    rows = table(hours(STORED), features, horizon=3, relative=False)
+    wanted = target(hours(STORED), 3, relative=False)
+    known = ~(np.isnan(rows).any(axis=1) | np.isnan(wanted))
+    model = RandomForestRegressor(n_estimators=20, random_state=1)
+    model.fit(rows[known], wanted[known])
+    joblib.dump(model, root / name, **options)
+    return model
+
+
+def ask(client: TestClient, path: str, body: Mapping[str, Any], expect: int = 200) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    assert answer.status_code == expect, answer.text
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def test_a_joblib_file_goes_from_training_to_forecast(client: TestClient, root: Path) -> None:
+    """Train, dump, register, trust with the command that the refusal names, predict and save.
+
+    Nobody knows how wide a pickle's input is before it was converted: a version that names another number of features
+    than the file turns out to want answers only that.
+    """
+    model = fitted(root, "my_model.joblib", compress=3)
+    registration = {
+        "model_name": "random_forest_v1",
+        "model_type": "RandomForest",
+        "prediction_horizons": [1, 3, 24, 168],
+        "file_path": "/app/trained_models/my_model.joblib",
+    }
+    wrong = registration | {"model_name": "my_new_model", "feature_config": {"features": ["lag_1h", "lag_2h"]}}
+    question = {"model_name": "random_forest_v1", "prediction_horizon": 24, "save_to_db": True}
+
+    registered = ask(client, "/models/register", registration, expect=201)
+    ask(client, "/models/register", wrong, expect=201)
+    refused = ask(client, "/predict", question, expect=403)
+    command = re.search(r"`tidewheel (models trust [0-9a-f]{64})`", refused["detail"])
+    assert (registered["trusted"], refused["code"]) == (False, "model_not_trusted")
+    assert command is not None and command[0] in registered["warnings"][0]
+    trusted = CliRunner().invoke(models, command[1].split()[1:], catch_exceptions=False)
+    assert "my_model.skops" in trusted.stdout
+
+    answer = ask(client, "/predict", question)
+    row = table(hours(STORED), BASE, horizon=24, relative=False)[-1:]
+    assert answer["predicted_value"] == pytest.approx(float(model.predict(row)[0]), rel=1e-12)
+    assert answer["prediction_id"] is not None
+    assert answer["horizon_blind"] and "one number" in answer["warnings"][0]
+    refused = ask(client, "/predict", {"model_name": "my_new_model", "prediction_horizon": 24}, expect=422)
+    assert refused["code"] == "feature_mismatch"
+    assert "2 features and 4 horizons, and its file wants 5 features" in refused["detail"]
+
+
+def test_a_model_with_features_of_its_own(client: TestClient, root: Path) -> None:
+    """The document's feature_config; a file that is not there is told by the path that was sent."""
+    names = ("lag_1h", "lag_2h", "lag_24h", "SMA_10h")
+    registration = {
+        "model_name": "random_forest_v1",
+        "model_type": "RandomForest",
+        "prediction_horizons": [1, 3, 24],
+        "file_path": "/app/trained_models/rf_model.joblib",
+        "feature_config": {"features": list(names)},
+    }
+    refused = ask(client, "/models/register", registration, expect=404)
+    assert refused["detail"] == "Model file not found: /app/trained_models/rf_model.joblib"
+    fitted(root, "rf_model.joblib", names)
+    registered = ask(client, "/models/register", registration, expect=201)
+    assert (registered["feature_config"], registered["aliases"]) == ({"features": list(names)}, ["champion"])
+
+
+def baseline(ledger: Ledger, root: Path) -> HorizonModel:
+    """The registry's baseline, trained on the first two thirds of the hours and registered."""
+    part = hours(STORED * 2 // 3)
+    model = HorizonModel.fit(part, family=BASELINE, horizons=(1, 3, 24), seed=42)
+    meta = BundleMeta(
+        data_as_of=model.end, max_feature_time=int(part.open_time[-1]), feature_signature=model.signature, seed=42,
+        code_digest="0" * 64, origin=Origin.REPLAY, metrics={}, metric_name="skill", metric_value=None,
+        claimed_files=0, lineage={},
+    )  # fmt: skip
+    manifest, files = describe(BASELINE, model.to_payload(), meta)
+    folder = root / BASELINE / manifest.version
+    folder.mkdir(parents=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    config = {"features": {str(each): list(model.features(each)) for each in model.horizons}, "units": "relative"}
+    digest = digest_of({"content": manifest.digest})
+    new = NewModel(
+        model_name=BASELINE, version=version_name(model.end, digest), model_type="LinearRegression",
+        prediction_horizons=model.horizons, file_path=f"{BASELINE}/{manifest.version}", feature_config=config,
+        digest=digest, content_digest=manifest.digest, format=ModelFormat.BUNDLE, outputs=len(model.horizons),
+        feature_signatures=FeatureConfig.parse(config, model.horizons).signatures(), trusted=True,
+    )  # fmt: skip
+    ledger.registry.register(new, "test")
+    put_file(root, model)
+    return model
+
+
+def test_the_baseline_and_the_test_model(client: TestClient, root: Path, ledger: Ledger) -> None:
+    """By POST and GET, saved or not, filtered; and the file of the test model, which forecasts what the baseline does.
+
+    The document names it as .joblib: its conversion stands for it, and the answer says so.
+    """
+    baseline(ledger, root)
+    registration = {
+        "model_name": "test_model",
+        "model_type": "LinearRegression",
+        "prediction_horizons": [1, 3],
+        "file_path": "/app/trained_models/baseline_model.joblib",
+    }
+    registered = ask(client, "/models/register", registration, expect=201)
+    assert (registered["trusted"], registered["file_path"]) == (True, "baseline_model.skops")
+    assert "stands for it" in registered["warnings"][0]
+
+    looked = ask(client, "/predict", {"model_name": "baseline", "prediction_horizon": 3, "save_to_db": False})
+    saved = ask(client, "/predict", {"model_name": "baseline", "prediction_horizon": 3, "save_to_db": True})
+    quick = client.get("/predict/baseline/3?save_to_db=true").json()
+    same = client.get("/predict/test_model/3").json()
+    assert looked.keys() >= RESULT
+    assert (looked["prediction_id"], saved["prediction_id"]) == (None, quick["prediction_id"])
+    assert same["predicted_value"] == pytest.approx(looked["predicted_value"], rel=1e-12)
+    assert looked["interval"]["source"] == "calibration"
+
+    assert {each["model_name"] for each in client.get("/models").json()["models"]} == {"baseline", "test_model"}
+    counts = {
+        query: len(client.get(f"/predictions/latest?{query}").json()["predictions"])
+        for query in ("model_name=baseline", "horizon=24", "model_name=baseline&horizon=3&limit=5")
+    }
+    assert list(counts.values()) == [1, 0, 1]
+
+
+def test_the_documented_calls_in_python(root: Path, ledger: Ledger) -> None:
+    """/app/trained_models names the folder of the setting; each call takes `db` where the document puts it."""
+    baseline(ledger, root)
+    db = ledger
+    model_service = ModelService(models_directory="/app/trained_models")
+
+    model_data = model_service.load_model("baseline", db)
+    result = model_service.make_prediction(model_name="baseline", horizon=24, db=db, save_to_db=True)
+    again = model_service.load_model("baseline", db)
+
+    assert result.keys() >= RESULT
+    assert again.forecasts is model_data.forecasts
+    assert ledger.predictions.latest("baseline", 24)[0].id == result["prediction_id"]
+    fitted(root, "my_model.joblib", ("lag_1h", "lag_2h"))
+    registered = model_service.register_model(
+        model_name="my_new_model",
+        model_type="RandomForest",
+        prediction_horizons=[1, 3, 24, 168],
+        file_path="/app/trained_models/my_model.joblib",
+        feature_config={"features": ["lag_1h", "lag_2h"]},
+        db=db,
+    )
+    assert not registered.trusted
