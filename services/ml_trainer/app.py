@@ -2,14 +2,10 @@
 
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.roles import Role
-from tidewheel.features.returns import regime_signature
-from tidewheel.gates.gate import Candidate, Gate
-from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
 from tidewheel.kit.loops import Repeating
 from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
-from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore
 
 
@@ -41,13 +37,13 @@ def build(settings: TrainerSettings) -> Service:
 def build_worker(settings: TrainerSettings) -> Service:
     """The worker that carries runs out, one at a time, each fit in a child process."""
     from services.ml_trainer.service.fitting import FitChild
-    from services.ml_trainer.service.trainer import Trainer
+    from services.ml_trainer.service.trainings import build_trainer
     from services.ml_trainer.tasks import tasks
 
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
-    store = ModelStore(settings.models_dir)
-    store.check_writable()
-    trainer = Trainer(ledger, store, standard_gate(settings), FitChild(settings.data_dir / "work"), settings)
+    for folder in (settings.models_dir, settings.trained_models_dir):
+        ModelStore(folder).check_writable()
+    trainer = build_trainer(ledger, FitChild(settings.data_dir / "work"), settings)
     return Service(
         name=Role.TRAINER,
         settings=settings,
@@ -55,11 +51,4 @@ def build_worker(settings: TrainerSettings) -> Service:
         pings=[ledger.ping],
         on_shutdown=[trainer.stop],
         close=[ledger.close],
-    )
-
-
-def standard_gate(settings: TrainerSettings) -> Gate[Candidate]:
-    """The steps of promotion, in order; the first refusal ends it."""
-    return Gate(
-        [SchemaStep(regime_signature(settings.timeframe)), Digest(), EnoughDataStep(), Canary(), ChampionStep()]
     )

@@ -12,11 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, Protocol
 
-from services.ml_trainer.service.job import FitJob, read_payload, write_job
-from tidewheel.contracts.errors import TidewheelError
+from services.ml_trainer.service.job import read_payload
+from tidewheel.contracts.errors import NotEnoughData, TidewheelError
 
 CHILD_MODULE = "services.ml_trainer.train.child"
 OUT_OF_MEMORY = "out_of_memory"  #: how a child begins its last word whose fit hit its limit
+LayOut = Callable[[Path], None]  #: writes the job's files into the work directory, which is there and empty
 Progress = Callable[[dict[str, Any]], None]
 
 _POLL_SECONDS = 0.05
@@ -47,6 +48,11 @@ class FitFailed(TidewheelError):
     code, title = "fit_failed", "The fit failed"
     crashed = False  #: killed, or out of memory: a later attempt, or one on fewer files, may end well
 
+    @property
+    def wants_more(self) -> bool:
+        """Whether there were too few bars to fit."""
+        return self.detail.startswith(NotEnoughData.code)
+
 
 class FitChild:
     """Starts `module` as the child of one fit in a directory under `work_root`, and brings its payload home."""
@@ -54,8 +60,8 @@ class FitChild:
     def __init__(self, work_root: Path, module: str = CHILD_MODULE) -> None:
         self._root, self._module = work_root, module
 
-    def run(self, run_id: int, fence: int, job: FitJob, watch: Waits, progress: Progress) -> dict[str, bytes]:
-        """Fit `job` and return the model's payload files, unchecked.
+    def run(self, run_id: int, fence: int, lay_out: LayOut, watch: Waits, progress: Progress) -> dict[str, bytes]:
+        """Fit the job that `lay_out` writes, and return the model's payload files, unchecked.
 
         The work directory is gone afterwards, and so is any that an earlier, killed attempt at the run left.
 
@@ -70,7 +76,7 @@ class FitChild:
             shutil.rmtree(leftover, ignore_errors=True)
         work.mkdir(parents=True)
         try:
-            write_job(work, job)
+            lay_out(work)
             self._run_child(work, watch, progress)
             return read_payload(work / "result")
         finally:

@@ -14,6 +14,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -25,50 +26,72 @@ _MAX_RESULT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FitJob:
-    """What one child fits."""
+class _Job:
+    """What one child fits. The fields of a kind are JSON values, but for `bars` and `champion`."""
+
+    kind: ClassVar[str]
+    smaller: ClassVar[str] = ""  #: what makes a fit take less memory, in words
 
     parent_pid: int  #: the child ends itself when this process is gone
     memory_mb: int  #: address space that the child may use, MiB
     seed: int
+    bars: Mapping[str, CandleFrame]  #: training bars by stream, with their gaps
+    champion: Mapping[str, bytes] | None = None  #: payload of the present champion, for a fit that looks at it
+
+    def lay_out(self, work: Path) -> None:
+        """Write the job under `work`, which must exist and be empty."""
+        for index, frame in enumerate(self.bars.values()):
+            columns = {name: getattr(frame, name) for name in _COLUMNS}
+            np.savez(work / f"bars-{index}.npz", allow_pickle=False, step=np.int64(frame.step), **columns)
+        if self.champion is not None:
+            write_payload(work / "champion", self.champion)
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("bars", "champion")}
+        told = {"kind": self.kind, "streams": list(self.bars), "champion": self.champion is not None, **plain}
+        (work / "job.json").write_text(json.dumps(told), encoding="utf-8")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RegimeJob(_Job):
+    """A regime model over all streams; a gap in their bars ends a segment."""
+
+    kind: ClassVar[str] = "regimes"
+    smaller: ClassVar[str] = " or shorten TRAIN_WINDOW_DAYS"
+
     restarts: int  #: fits from different starts, the best of which is kept
     max_iter: int  #: EM iterations a restart may take
     strict: bool  #: add the bars to the champion's sufficient statistics, rather than fit them alone
-    bars: Mapping[str, CandleFrame]  #: training bars by stream; gaps end a segment
-    champion: Mapping[str, bytes] | None  #: payload of the present champion
 
     def segments(self) -> dict[str, list[CandleFrame]]:
         """The bars cut where one is missing."""
         return {stream: frame.segments() for stream, frame in self.bars.items()}
 
 
-def write_job(work: Path, job: FitJob) -> None:
-    """Lay `job` out under `work`, which must exist and be empty."""
-    for index, frame in enumerate(job.bars.values()):
-        columns = {name: getattr(frame, name) for name in _COLUMNS}
-        np.savez(work / f"bars-{index}.npz", allow_pickle=False, step=np.int64(frame.step), **columns)
-    if job.champion is not None:
-        write_payload(work / "champion", job.champion)
-    settings = {
-        "parent_pid": job.parent_pid,
-        "memory_mb": job.memory_mb,
-        "seed": job.seed,
-        "restarts": job.restarts,
-        "max_iter": job.max_iter,
-        "strict": job.strict,
-        "streams": list(job.bars),
-        "champion": job.champion is not None,
-    }
-    (work / "job.json").write_text(json.dumps(settings), encoding="utf-8")
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForecastJob(_Job):
+    """A forecaster over horizons, on the complete hours of one stream."""
+
+    kind: ClassVar[str] = "forecasts"
+
+    family: str  #: `baseline` or `random_forest`
+
+    @property
+    def hours(self) -> CandleFrame:
+        """The one stream's."""
+        (hours,) = self.bars.values()
+        return hours
 
 
-def read_job(work: Path) -> FitJob:
-    """The job that `write_job` laid out."""
+Job = RegimeJob | ForecastJob
+
+
+def read_job(work: Path) -> Job:
+    """The job that `lay_out` wrote."""
     settings = json.loads((work / "job.json").read_text(encoding="utf-8"))
+    kind = {each.kind: each for each in (RegimeJob, ForecastJob)}[settings.pop("kind")]
     streams = settings.pop("streams")
     champion = read_payload(work / "champion") if settings.pop("champion") else None
     bars = {stream: _read_bars(work / f"bars-{index}.npz") for index, stream in enumerate(streams)}
-    return FitJob(bars=bars, champion=champion, **settings)
+    return kind(bars=bars, champion=champion, **settings)
 
 
 def _read_bars(path: Path) -> CandleFrame:

@@ -1,47 +1,59 @@
-"""One training run from claim to verdict."""
+"""The skeleton of every run: leased, watched, attempted, ended once. What is trained is its training's business.
 
-import os
+```
+trainer.py      who takes the run up, when its work must stop, what an error means for it
+  watch.py      keeps the lease, and looks for a wish to cancel
+  attempt.py    what a training is handed
+  fitting.py    the fit, in a child process
+  job.py        what the child is told, and brings back
+  publishing.py stage, judge, name, write down
+regimes/        a training: all streams' sealed candles to a version of a regime model
+registry/       a training: one stream's hours to a version of a registered model
+```
+"""
+
 import threading
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 
-from services.ml_trainer.service.challenger import CHAMPION_SCORE, Challenger, Champion, champion_score
-from services.ml_trainer.service.cleanup import delete_processed
+from services.ml_trainer.service.attempt import Attempt
 from services.ml_trainer.service.fitting import FitChild, FitFailed
-from services.ml_trainer.service.gather import Window, sliding_window, strict_window, usable
-from services.ml_trainer.service.job import FitJob
-from services.ml_trainer.service.projection import Projection
 from services.ml_trainer.service.watch import Ending, RunEnded, Watch
 from services.ml_trainer.settings import TrainerSettings
-from tidewheel.contracts.errors import BadSetting, FenceLost, NotEnoughData, TidewheelError, Unavailable
-from tidewheel.contracts.states import ClaimState, Origin, RunState
-from tidewheel.contracts.verdicts import Verdict
-from tidewheel.features.frames import CandleFrame
-from tidewheel.gates.enough import Enough
-from tidewheel.gates.gate import Candidate, Gate
-from tidewheel.gates.splits import Split
-from tidewheel.kit.kill_metrics import watch_metric
+from tidewheel.contracts.errors import BadSetting, FenceLost, TidewheelError, Unavailable
+from tidewheel.contracts.states import RunState
 from tidewheel.kit.logs import logger
 from tidewheel.kit.room import DiskRoom
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import Run, SealedFile
+from tidewheel.ledger.records import Run
 from tidewheel.ledger.run_lease import RunLease
-from tidewheel.models.regime import RegimeModel
-from tidewheel.modelstore.store import ModelStore
 
 _log = logger(__name__)
 
 
+class Training(Protocol):
+    """What the runs of some consumers do between lease and end."""
+
+    def takes(self, consumer: str) -> bool:
+        """Whether the consumer's runs are of this kind."""
+        ...
+
+    def carry_out(self, attempt: Attempt) -> Run:
+        """The run, ended: published or finished. What it raises is judged by `Trainer`."""
+        ...
+
+
 class Trainer:
-    """Turns sealed candles into a published version, or into a reason why not."""
+    """Carries runs out, one attempt at a time each."""
 
     def __init__(
-        self, ledger: Ledger, store: ModelStore, gate: Gate[Candidate], child: FitChild, settings: TrainerSettings
+        self, ledger: Ledger, child: FitChild, trainings: Sequence[Training], settings: TrainerSettings
     ) -> None:
-        self._ledger, self._store, self._gate, self._child = ledger, store, gate, child
-        self._settings = settings
-        self._projection = Projection(ledger, store)
-        self._room = DiskRoom(settings.disk_floor_mb, settings.data_dir, settings.models_dir)
+        self._ledger, self._child, self._trainings, self._settings = ledger, child, tuple(trainings), settings
+        self._room = DiskRoom(
+            settings.disk_floor_mb, settings.data_dir, settings.models_dir, settings.trained_models_dir
+        )
         self._stopping = threading.Event()
         self._watches: set[Watch] = set()
 
@@ -54,40 +66,32 @@ class Trainer:
     def run(self, run_id: int) -> Run | None:
         """Claim, fit in a child, judge, publish; None when the run is not to be had.
 
-        It is not when it is final, when another worker has it, or when it is another consumer's: whether a run is
-        strict is a setting of its own workers, so the others leave it to the keeper's next hint. A run that neither
-        published nor finished here goes back to the queue with its files.
+        It is not when it is final, when another worker has it, or when it is a consumer's that no training here
+        takes: those are left to the keeper's next hint. A run that neither published nor finished here goes back to
+        the queue with its files.
 
         Raises:
             FenceLost: another worker took the run over; nothing was written.
             Unavailable: the ledger is away, or the disk nearly full (`disk_low`): the run waits.
         """
         self._room.require()
-        ttl = self._settings.lease_ms
-        if self._stopping.is_set() or self._ledger.runs.get(run_id).consumer != self._settings.train_consumer:
+        training = self._training(self._ledger.runs.get(run_id).consumer)
+        if self._stopping.is_set() or training is None:
             return None
-        lease = self._ledger.runs.lease(run_id, self._settings.instance, ttl)
+        lease = self._ledger.runs.lease(run_id, self._settings.instance, self._settings.lease_ms)
         if lease is None:
             return None
         with lease, self._watch(lease) as watch:
             try:
-                return self._hunted_on(lease, self._attempt(lease, watch))
+                return self._attempt(training, Attempt(lease, watch, self._child))
             except RunEnded as ended:
                 _log.warning("run_given_back", run_id=run_id, ending=ended.ending)
                 if ended.ending is Ending.FENCE_LOST:
                     raise FenceLost(f"the lease of run {run_id} was lost; nothing was written") from None
         return self._ledger.runs.get(run_id)
 
-    def _hunted_on(self, lease: RunLease, run: Run) -> Run:
-        """A run on trial that ended well took some of the files only: the others need not wait for the next schedule.
-
-        Nothing is ordered after a failure or a skip, so a hunt that comes to no end does not go round in circles.
-        """
-        if lease.on_trial and run.state in (RunState.PROMOTED, RunState.REFUSED):
-            record = self._ledger.claims.consumption(run.consumer)
-            if any(each.state is ClaimState.DOWNLOADED and each.attempts for each in record):
-                self._ledger.runs.start_or_join(run.consumer, run.family, f"rest of run {run.id}")
-        return run
+    def _training(self, consumer: str) -> Training | None:
+        return next((training for training in self._trainings if training.takes(consumer)), None)
 
     @contextmanager
     def _watch(self, lease: RunLease) -> Iterator[Watch]:
@@ -100,165 +104,23 @@ class Trainer:
             finally:
                 self._watches.discard(watch)
 
-    def _attempt(self, lease: RunLease, watch: Watch) -> Run:
+    def _attempt(self, training: Training, attempt: Attempt) -> Run:
         """Work on the run to its end, turning what cannot be helped by a retry into a final state."""
+        lease = attempt.lease
         try:
-            return self._train(lease, watch)
+            return training.carry_out(attempt)
         except RunEnded as ended:
             if ended.ending is Ending.CANCELLED:
                 wish = self._ledger.runs.get(lease.run.id).reason
                 return lease.finish(RunState.CANCELLED, wish or "cancelled")
             raise
-        except (FenceLost, Unavailable):
-            raise
-        except (TidewheelError, OSError) as error:
-            watch.check()
-            # A folder that cannot be written, a disk that fails: no file is to blame for it.
-            return lease.finish(RunState.FAILED, str(error), blamed=not isinstance(error, BadSetting | OSError))
-
-    def _train(self, lease: RunLease, watch: Watch) -> Run:
-        champion = self._champion(lease.run.family)
-        # A strict fit keeps the champion's scales, so the streams that it knows need not move for theirs.
-        known = champion.model.scales if champion and self._settings.exactly_once else ()
-        window, parts, enough = self._claim(lease, known)
-        if not window.files:
-            return lease.finish(RunState.SKIPPED, _no_new_data(window))
-        if parts is None or not self._may_fit(lease, enough):
-            return lease.finish(RunState.SKIPPED, self._too_few(enough) + _unused(window))
-        try:
-            payload = self._fit(lease, watch, parts, champion)
         except FitFailed as failed:
             if failed.crashed:
                 return lease.give_back(counted=True, reason=failed.detail)
-            if failed.detail.startswith(NotEnoughData.code):
-                return lease.finish(RunState.SKIPPED, failed.detail + _unused(window), acquitted=True)
             return lease.finish(RunState.FAILED, failed.detail)
-        if not enough.to_judge:
-            return lease.finish(RunState.SKIPPED, self._too_few(enough) + _unused(window), acquitted=True)
-        challenger = Challenger(
-            model=RegimeModel.from_payload(payload),
-            payload=payload,
-            window=window,
-            split=parts,
-            origins=self._origins(window),
-            champion=champion,
-            settings=self._settings,
-        )
-        run = self._publish(lease, watch, challenger)
-        if run.state is RunState.PROMOTED:
-            self._projection.follow_or_log(run.family)
-        if self._settings.delete_after_process:
-            delete_processed(self._ledger, self._settings.data_dir, window.files)
-        return run
-
-    def _claim(self, lease: RunLease, known: Collection[str]) -> tuple[Window, Split | None, Enough]:
-        """Take the consumer's unclaimed files of its timeframe, and gather and split the bars that they stand for.
-
-        Of files that failed together a claim gives some only, so too few bars are a reason to ask for more.
-        """
-        files: list[SealedFile] = []
-        while True:
-            before, files = (
-                len(files),
-                lease.claim_files(timeframe=self._settings.timeframe, strict=self._settings.exactly_once),
-            )
-            window, parts = usable(self._window(files), known)
-            for file_id, why in window.unread.items():
-                _log.error("file_unreadable", run_id=lease.run.id, file_id=file_id, detail=why)
-                lease.park(file_id)
-            enough = Enough.of(
-                parts,
-                bars=window.total,
-                streams=len(window.bars),
-                min_train_bars=self._settings.min_train_bars,
-                min_blocks=self._gate.min_blocks,
-            )
-            if self._may_fit(lease, enough) or len(files) == before:
-                lease.counts(len(window.files), window.new_bars, window.total)
-                return window, parts, enough
-
-    def _may_fit(self, lease: RunLease, enough: Enough) -> bool:
-        """Bars that no verdict can be given on wait for more, lest they be consumed in vain.
-
-        Files on trial are fitted all the same, in as small a company as can be: the question is who kills the fit.
-        """
-        return enough.to_fit and (enough.to_judge or lease.on_trial)
-
-    def _window(self, files: list[SealedFile]) -> Window:
-        settings = self._settings
-        if settings.exactly_once:
-            return strict_window(self._ledger, files)
-        return sliding_window(self._ledger, files, settings.timeframe, settings.train_window_days)
-
-    def _too_few(self, enough: Enough) -> str:
-        has, full = "the files that wait have", ""
-        if not self._settings.exactly_once:
-            has, full = (
-                "the window has",
-                f"; where TRAIN_WINDOW_DAYS={self._settings.train_window_days} is full, raise it",
-            )
-        return f"{NotEnoughData.code}: {has} {enough}; the files wait for more{full}"
-
-    def _champion(self, family: str) -> Champion | None:
-        version = self._ledger.versions.champion(family)
-        if version is None:
-            return None
-        payload = self._store.open(family, version.version).files
-        return Champion(version=version.version, payload=payload, model=RegimeModel.from_payload(payload))
-
-    def _fit(self, lease: RunLease, watch: Watch, parts: Split, champion: Champion | None) -> dict[str, bytes]:
-        settings = self._settings
-        job = FitJob(
-            parent_pid=os.getpid(),
-            memory_mb=settings.memory_mb,
-            seed=settings.train_seed,
-            restarts=settings.restarts,
-            max_iter=settings.max_iter,
-            strict=settings.exactly_once,
-            bars={stream: CandleFrame.concat(frames, frames[0].step) for stream, frames in parts.train.items()},
-            champion=champion.payload if champion else None,
-        )
-        return self._child.run(lease.run.id, lease.lease.fence, job, watch, lease.progress)
-
-    def _publish(self, lease: RunLease, watch: Watch, challenger: Challenger) -> Run:
-        """Judge the staged bundle and publish it, promoted or refused: files first, then the ledger in one step."""
-        staged = self._store.stage(lease.run.family, challenger.payload, challenger.meta())
-        try:
-            verdict = self._gate.judge(challenger.candidate(staged))
-            watch.check()
-            self._report_champion(lease.run.id, challenger, verdict)
-            with self._store.publishing(staged):
-                run = lease.publish(challenger.new_version(staged), verdict, remark=_left_aside(challenger.window))
-        finally:
-            self._store.discard(staged)
-        _log.info("run_published", run_id=run.id, version=run.version, state=run.state)
-        return run
-
-    def _report_champion(self, run_id: int, challenger: Challenger, verdict: Verdict) -> None:
-        """Tell how the champion does on bars that nobody has seen: a limit that it breaks freezes the fleet.
-
-        That comes before the run is published, which then promotes nothing.
-        """
-        score = champion_score(verdict)
-        if challenger.champion is not None and score is not None:
-            watch_metric(self._ledger.switches, self._settings.kill_metrics, CHAMPION_SCORE, score, f"run {run_id}")
-
-    def _origins(self, window: Window) -> frozenset[Origin]:
-        return frozenset(stream.origin for stream in self._ledger.streams.all() if stream.key in window.bars)
-
-
-def _no_new_data(window: Window) -> str:
-    return f"no_new_data: no sealed file waits for this consumer; ingest first{_unused(window)}"
-
-
-def _unused(window: Window) -> str:
-    """What of the window was of no use, where something was: its bars alone do not explain a skip then."""
-    short, aside = window.short_segments, _left_aside(window)
-    broken = f"; {short} of {len(window.segments)} unbroken runs of bars are too short to use" if short else ""
-    return broken + (f"; {aside}" if aside else "")
-
-
-def _left_aside(window: Window) -> str | None:
-    """Which streams and files the run did without, in words; None where it took them all."""
-    aside = [*window.aside.values(), *(f"file {each}: {why}" for each, why in window.unread.items())]
-    return f"left aside: {'; '.join(aside)}" if aside else None
+        except (FenceLost, Unavailable):
+            raise
+        except (TidewheelError, OSError) as error:
+            attempt.watch.check()
+            # A folder that cannot be written, a disk that fails: no file is to blame for it.
+            return lease.finish(RunState.FAILED, str(error), blamed=not isinstance(error, BadSetting | OSError))

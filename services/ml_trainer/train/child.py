@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from services.ml_trainer.service.fitting import OUT_OF_MEMORY
-from services.ml_trainer.service.job import FitJob, read_job, write_payload
+from services.ml_trainer.service.job import ForecastJob, Job, RegimeJob, read_job, write_payload
 from tidewheel.contracts.errors import TidewheelError
+from tidewheel.gates.gate import Saved
+from tidewheel.models.horizons import HORIZONS, HorizonModel
 from tidewheel.models.regime import RegimeModel
 
 _PR_SET_PDEATHSIG = 1
@@ -36,15 +38,19 @@ def main(arguments: list[str]) -> int:
         return _fail(f"{error.code}: {error.detail}")
     except MemoryError:
         return _fail(
-            f"{OUT_OF_MEMORY}: the fit needs more than TIDEWHEEL_TRAIN_MEMORY_MB={job.memory_mb}; "
-            "raise it or shorten TRAIN_WINDOW_DAYS"
+            f"{OUT_OF_MEMORY}: the fit needs more than TIDEWHEEL_TRAIN_MEMORY_MB={job.memory_mb}; raise it{job.smaller}"
         )
     write_payload(work / "result", model.to_payload())
     return 0
 
 
-def fit(job: FitJob) -> RegimeModel:
-    """The job's model: the champion's statistics with the new bars added when strict, else fitted on its bars."""
+def fit(job: Job) -> Saved:
+    """The job's model; one seed and the same bars give one model to the byte."""
+    return _forecaster(job) if isinstance(job, ForecastJob) else _regimes(job)
+
+
+def _regimes(job: RegimeJob) -> RegimeModel:
+    """The champion's statistics with the new bars added when strict, else fitted on the job's bars."""
     champion = None if job.champion is None else RegimeModel.from_payload(job.champion)
     if job.strict and champion is not None:
         return champion.update(job.segments(), max_iter=job.max_iter, progress=_report)
@@ -56,6 +62,15 @@ def fit(job: FitJob) -> RegimeModel:
         progress=_report,
         champion=champion,
     )
+
+
+def _forecaster(job: ForecastJob) -> HorizonModel:
+    """A regressor for each horizon that has rows enough."""
+
+    def done(horizon: int) -> None:
+        _report({"horizon": horizon, "done": HORIZONS.index(horizon) + 1, "horizons": len(HORIZONS)})
+
+    return HorizonModel.fit(job.hours, family=job.family, seed=job.seed, progress=done)
 
 
 def _report(progress: Mapping[str, Any]) -> None:

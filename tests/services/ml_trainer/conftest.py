@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from services.ml_trainer.app import standard_gate
 from services.ml_trainer.service.fitting import CHILD_MODULE, FitChild
 from services.ml_trainer.service.trainer import Trainer
+from services.ml_trainer.service.trainings import build_trainer
 from services.ml_trainer.settings import TrainerSettings
 from tests.libs.models.worlds import START, market
 from tidewheel.contracts.keys import StreamKey
@@ -70,12 +70,12 @@ def store(settings: TrainerSettings) -> ModelStore:
 
 
 @pytest.fixture
-def build(ledger: Ledger, store: ModelStore, settings: TrainerSettings) -> Build:
+def build(ledger: Ledger, settings: TrainerSettings) -> Build:
     """A trainer with another child or other settings."""
 
     def make(child: str = CHILD_MODULE, **changed: object) -> Trainer:
         used = settings.model_copy(update=changed)
-        return Trainer(ledger, store, standard_gate(used), FitChild(used.data_dir / "work", child), used)
+        return build_trainer(ledger, FitChild(used.data_dir / "work", child), used)
 
     return make
 

@@ -4,7 +4,7 @@ import os
 import time
 from collections.abc import Mapping
 
-from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.job import RegimeJob
 from tests.libs.models.worlds import market
 
 
@@ -18,9 +18,9 @@ class NoWatch:
 
 def job(
     bars: int = 800, *, strict: bool = False, champion: Mapping[str, bytes] | None = None, memory_mb: int = 4_096
-) -> FitJob:
+) -> RegimeJob:
     """A fit of two streams that takes well under a second of CPU."""
-    return FitJob(
+    return RegimeJob(
         parent_pid=os.getpid(),
         memory_mb=memory_mb,
         seed=7,

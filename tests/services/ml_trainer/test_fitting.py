@@ -36,8 +36,8 @@ def test_a_fit_brings_a_model_home(tmp_path: Path) -> None:
     """The same job gives the same bytes, tells its progress, and leaves nothing in the work directory."""
     told: list[dict[str, Any]] = []
 
-    first = FitChild(tmp_path).run(1, 1, job(), NoWatch(), told.append)
-    second = FitChild(tmp_path).run(1, 2, job(), NoWatch(), told.append)
+    first = FitChild(tmp_path).run(1, 1, job().lay_out, NoWatch(), told.append)
+    second = FitChild(tmp_path).run(1, 2, job().lay_out, NoWatch(), told.append)
 
     assert first == second
     assert set(RegimeModel.from_payload(first).scales) == {"binance:BTC/USDT:1m", "binance:ETH/USDT:1m"}
@@ -46,9 +46,9 @@ def test_a_fit_brings_a_model_home(tmp_path: Path) -> None:
 
 def test_strict_adds_to_the_champion(tmp_path: Path) -> None:
     """In strict mode the result carries the champion's statistics beside the new bars'."""
-    champion = FitChild(tmp_path).run(1, 1, job(), NoWatch(), lambda _: None)
+    champion = FitChild(tmp_path).run(1, 1, job().lay_out, NoWatch(), lambda _: None)
 
-    updated = FitChild(tmp_path).run(1, 2, job(strict=True, champion=champion), NoWatch(), lambda _: None)
+    updated = FitChild(tmp_path).run(1, 2, job(strict=True, champion=champion).lay_out, NoWatch(), lambda _: None)
 
     before, after = RegimeModel.from_payload(champion), RegimeModel.from_payload(updated)
     assert after.statistics.occupancy.sum() == pytest.approx(2 * before.statistics.occupancy.sum(), rel=0.01)
@@ -57,13 +57,13 @@ def test_strict_adds_to_the_champion(tmp_path: Path) -> None:
 def test_too_few_bars_are_named(tmp_path: Path) -> None:
     """A refusal of the model comes home as its code and sentence."""
     with pytest.raises(FitFailed, match=r"^not_enough_data: .*needs 300"):
-        FitChild(tmp_path).run(1, 1, job(bars=100), NoWatch(), lambda _: None)
+        FitChild(tmp_path).run(1, 1, job(bars=100).lay_out, NoWatch(), lambda _: None)
 
 
 def test_a_failure_tells_the_child_s_last_word(tmp_path: Path) -> None:
     """The reason of a failed fit is its last line on stderr."""
     with pytest.raises(FitFailed) as failed:
-        FitChild(tmp_path, f"{CHILDREN}.failing").run(1, 1, job(500), NoWatch(), lambda _: None)
+        FitChild(tmp_path, f"{CHILDREN}.failing").run(1, 1, job(500).lay_out, NoWatch(), lambda _: None)
 
     assert failed.value.detail == "the market went home"
     assert list(tmp_path.iterdir()) == []
@@ -72,14 +72,14 @@ def test_a_failure_tells_the_child_s_last_word(tmp_path: Path) -> None:
 def test_memory_is_limited(tmp_path: Path) -> None:
     """A fit that wants more than its limit fails with the setting's name."""
     with pytest.raises(FitFailed, match="TIDEWHEEL_TRAIN_MEMORY_MB=1024"):
-        FitChild(tmp_path, f"{CHILDREN}.greedy").run(1, 1, job(500, memory_mb=1_024), NoWatch(), lambda _: None)
+        FitChild(tmp_path, f"{CHILDREN}.greedy").run(1, 1, job(500, memory_mb=1_024).lay_out, NoWatch(), lambda _: None)
 
 
 def test_a_killed_child_is_a_failure(tmp_path: Path) -> None:
     """kill -9 of the child names the signal."""
     with pytest.raises(FitFailed, match="SIGKILL"):
         FitChild(tmp_path, f"{CHILDREN}.sleeper").run(
-            1, 1, job(500), NoWatch(), lambda told: os.kill(told["pid"], signal.SIGKILL)
+            1, 1, job(500).lay_out, NoWatch(), lambda told: os.kill(told["pid"], signal.SIGKILL)
         )
 
 
@@ -92,7 +92,7 @@ def test_the_end_of_the_work_kills_the_child(tmp_path: Path) -> None:
         watch.asked.set()
 
     with pytest.raises(RunEnded):
-        FitChild(tmp_path, f"{CHILDREN}.sleeper").run(1, 1, job(500), watch, told)
+        FitChild(tmp_path, f"{CHILDREN}.sleeper").run(1, 1, job(500).lay_out, watch, told)
 
     assert not psutil.pid_exists(pids[0])
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from services.ml_trainer.service.job import read_job, read_payload, write_job, write_payload
+from services.ml_trainer.service.job import RegimeJob, read_job, read_payload, write_payload
 from tests.services.ml_trainer.jobs import job
 from tidewheel.contracts.errors import BadBundle
 
@@ -13,9 +13,10 @@ from tidewheel.contracts.errors import BadBundle
 def test_a_job_reads_back_as_it_was_written(tmp_path: Path) -> None:
     """TrainerSettings, bars with their gaps, and the champion's files survive the crossing to the bit."""
     given = job(bars=200, strict=True, champion={"model.json": b"{}"})
-    write_job(tmp_path, given)
+    given.lay_out(tmp_path)
 
     found = read_job(tmp_path)
+    assert isinstance(found, RegimeJob)
 
     assert (found.seed, found.restarts, found.max_iter, found.strict) == (7, 1, 200, True)
     assert found.champion == {"model.json": b"{}"}

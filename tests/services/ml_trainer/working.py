@@ -2,9 +2,8 @@
 
 import sys
 
-from services.ml_trainer.app import standard_gate
 from services.ml_trainer.service.fitting import FitChild
-from services.ml_trainer.service.trainer import Trainer
+from services.ml_trainer.service.trainings import build_trainer
 from services.ml_trainer.settings import TrainerSettings
 from services.ml_trainer.tasks import tasks
 from tidewheel.contracts.messages import Queue
@@ -12,14 +11,13 @@ from tidewheel.kit.celery import run_worker
 from tidewheel.kit.service import Service
 from tidewheel.kit.settings import load
 from tidewheel.ledger.open import open_ledger
-from tidewheel.modelstore.store import ModelStore
 
 
 def build(settings: TrainerSettings, child: str) -> Service:
     """What `app.build_worker` builds, with the child that the test wants."""
     ledger = open_ledger(settings.ledger_db, settings.data_dir)
     fit = FitChild(settings.data_dir / "work", child)
-    trainer = Trainer(ledger, ModelStore(settings.models_dir), standard_gate(settings), fit, settings)
+    trainer = build_trainer(ledger, fit, settings)
     return Service(name="trainer", settings=settings, tasks=tasks(trainer), on_shutdown=[trainer.stop])
 
 

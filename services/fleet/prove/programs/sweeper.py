@@ -22,10 +22,10 @@ from services.fleet.prove.apparatus.stages import (
 )
 from services.fleet.prove.apparatus.tracing import killed_at
 from services.fleet.prove.ground import Place
-from services.ml_trainer.service.fitting import FitChild, Progress, Waits
-from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.fitting import FitChild, LayOut, Progress, Waits
 from services.ml_trainer.service.projection import Projection
 from services.ml_trainer.service.promotions import Promotions
+from services.ml_trainer.service.regimes.training import RegimeTraining
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.gates.gate import Gate
@@ -44,7 +44,7 @@ class Fitted(FitChild):
     def __init__(self, payload: Mapping[str, bytes]) -> None:
         self._payload = dict(payload)
 
-    def run(self, run_id: int, fence: int, job: FitJob, watch: Waits, progress: Progress) -> dict[str, bytes]:
+    def run(self, run_id: int, fence: int, lay_out: LayOut, watch: Waits, progress: Progress) -> dict[str, bytes]:
         """The model."""
         return self._payload
 
@@ -101,7 +101,8 @@ class Sweep:
     def _train(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
         run, _ = ledger.runs.start_or_join(CONSUMER, CONSUMER, "prove")
         store = ModelStore(self.settings.models_dir)
-        Trainer(ledger, store, Gate([Digest()]), Fitted(payload), self.settings).run(run.id)
+        training = RegimeTraining(ledger, store, Gate([Digest()]), self.settings)
+        Trainer(ledger, Fitted(payload), [training], self.settings).run(run.id)
 
     def _carry_on(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
         """What is due, as the fleet would find it: a run that is not finished, or a file that was never trained."""

@@ -2,12 +2,12 @@
 
 import sys
 
-from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.job import Job
 from services.ml_trainer.train import child
-from tidewheel.models.regime import RegimeModel
+from tidewheel.gates.gate import Saved
 
 
-def fit(job: FitJob) -> RegimeModel:
+def fit(job: Job) -> Saved:
     """Ask for ten times the limit."""
     bytearray(job.memory_mb * 10 * 2**20)
     raise AssertionError("the limit did not hold")

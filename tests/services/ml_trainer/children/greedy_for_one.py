@@ -3,15 +3,15 @@
 import sys
 from pathlib import Path
 
-from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.job import Job
 from services.ml_trainer.train import child
-from tidewheel.models.regime import RegimeModel
+from tidewheel.gates.gate import Saved
 
 _fit = child.fit
 _guilty = int((Path(sys.argv[1]).parent / "guilty").read_text())
 
 
-def fit(job: FitJob) -> RegimeModel:
+def fit(job: Job) -> Saved:
     """Ask for ten times the limit where the guilty file's bars are among the job's."""
     if any(_guilty in frame.open_time for frame in job.bars.values()):
         bytearray(job.memory_mb * 10 * 2**20)

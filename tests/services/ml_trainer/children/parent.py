@@ -7,5 +7,5 @@ from services.ml_trainer.service.fitting import FitChild
 from tests.services.ml_trainer.jobs import NoWatch, job
 
 FitChild(Path(sys.argv[1]), "tests.services.ml_trainer.children.sleeper").run(
-    1, 1, job(bars=500), NoWatch(), lambda progress: print(progress["pid"], flush=True)
+    1, 1, job(bars=500).lay_out, NoWatch(), lambda progress: print(progress["pid"], flush=True)
 )

@@ -5,12 +5,12 @@ import os
 import sys
 import time
 
-from services.ml_trainer.service.job import FitJob
+from services.ml_trainer.service.job import Job
 from services.ml_trainer.train import child
-from tidewheel.models.regime import RegimeModel
+from tidewheel.gates.gate import Saved
 
 
-def fit(job: FitJob) -> RegimeModel:
+def fit(job: Job) -> Saved:
     """Sleep."""
     sys.stdout.write(json.dumps({"pid": os.getpid()}) + "\n")
     sys.stdout.flush()

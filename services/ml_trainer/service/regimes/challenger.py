@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from services.ml_trainer.service.gather import Window
+from services.ml_trainer.service.regimes.gather import Window
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.verdicts import Verdict
@@ -35,7 +35,7 @@ class Champion:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
-class Challenger:
+class RegimeChallenger:
     """One run's model with its data."""
 
     model: RegimeModel

@@ -1,0 +1,25 @@
+"""Which trainings there are, and the gate before each."""
+
+from services.ml_trainer.service.fitting import FitChild
+from services.ml_trainer.service.regimes.training import RegimeTraining
+from services.ml_trainer.service.trainer import Trainer
+from services.ml_trainer.settings import TrainerSettings
+from tidewheel.features.returns import regime_signature
+from tidewheel.gates.gate import Candidate, Gate
+from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
+from tidewheel.ledger.open import Ledger
+from tidewheel.modelstore.steps import Canary, Digest
+from tidewheel.modelstore.store import ModelStore
+
+
+def build_trainer(ledger: Ledger, child: FitChild, settings: TrainerSettings) -> Trainer:
+    """What carries out every run that this program knows."""
+    regimes = RegimeTraining(ledger, ModelStore(settings.models_dir), regime_gate(settings), settings)
+    return Trainer(ledger, child, [regimes], settings)
+
+
+def regime_gate(settings: TrainerSettings) -> Gate[Candidate]:
+    """The steps of promotion, in order; the first refusal ends it."""
+    return Gate(
+        [SchemaStep(regime_signature(settings.timeframe)), Digest(), EnoughDataStep(), Canary(), ChampionStep()]
+    )
