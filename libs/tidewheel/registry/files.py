@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from tidewheel.contracts.errors import BadBundle, BadInput, BadModel, Conflict, ModelFileNotFound
+from tidewheel.contracts.errors import BadBundle, BadInput, BadModel, Conflict, ModelFileNotFound, NotFound
+from tidewheel.modelstore.bundle import OpenBundle, read_bundle
 from tidewheel.modelstore.files import read_in
 from tidewheel.modelstore.formats import MAX_FILE_BYTES
 
@@ -78,24 +79,62 @@ class TrainedModels:
         """
         content = self.read(relative)
         if sha256(content) != digest:
-            raise Conflict(
+            raise _changed(
                 f"{relative} is no longer the file that was registered (sha256 {digest[:12]}..., now "
-                f"{sha256(content)[:12]}...); put the old one back, or register the new one",
-                code="model_file_changed",
+                f"{sha256(content)[:12]}...)"
             )
         return content
 
     def is_folder(self, relative: str) -> bool:
-        """Whether `relative` is a folder (a bundle of our own), reached through no link.
+        """Whether `relative` is a folder, reached through no link; False where nothing is there.
+
+        Raises:
+            BadInput, BadModel: as `read`.
+        """
+        try:
+            with self._folder_of(relative) as (folder, name):
+                return stat.S_ISDIR(_looked_at(folder, name, relative))
+        except ModelFileNotFound:
+            return False
+
+    def read_bundle(self, relative: str) -> OpenBundle:
+        """The bundle of ours in the folder `relative`, every byte of which its manifest vouches for.
 
         Raises:
             BadInput, ModelFileNotFound: as `read`.
+            BadModel: a file is damaged, missing, added, linked or unreadable, or it is no bundle.
         """
-        with self._folder_of(relative) as (folder, name):
-            return stat.S_ISDIR(_looked_at(folder, name, relative))
+        try:
+            return self._bundle(relative)
+        except BadBundle as refused:
+            raise BadModel(f"{relative}: {refused.detail}") from None
+
+    def read_registered_bundle(self, relative: str, digest: str) -> OpenBundle:
+        """The same, when it is still the one that was registered.
+
+        Raises:
+            Conflict: a file in it has changed, or it is another bundle (code `model_file_changed`).
+        """
+        try:
+            bundle = self._bundle(relative)
+        except BadBundle as refused:
+            raise _changed(f"{relative} is no longer the bundle that was registered: {refused.detail}") from None
+        if bundle.manifest.digest != digest:
+            raise _changed(
+                f"{relative} is no longer the bundle that was registered ({digest[:12]}..., now "
+                f"{bundle.manifest.digest[:12]}...)"
+            )
+        return bundle
+
+    def _bundle(self, relative: str) -> OpenBundle:
+        with self._folder_of(relative):
+            try:
+                return read_bundle(self.path(relative))
+            except NotFound:
+                raise ModelFileNotFound(relative) from None
 
     def path(self, relative: str) -> Path:
-        """Where `relative` lies; for messages, and for a bundle whose reader verifies every file itself."""
+        """Where `relative` lies; for a file that is written there, and a bundle that a child reads."""
         return self.root / self.locate(relative)
 
     @contextmanager
@@ -150,3 +189,7 @@ def _looked_at(folder: int, name: str, relative: str) -> int:
 
 def _forbidden(relative: str) -> BadModel:
     return BadModel(f"{relative} may not be read by uid {os.geteuid()}; make it readable")
+
+
+def _changed(what: str) -> Conflict:
+    return Conflict(f"{what}; put the old one back, or register the new one", code="model_file_changed")

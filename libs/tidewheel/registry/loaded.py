@@ -2,17 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from tidewheel.contracts.errors import BadModel, Conflict
+from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
 from tidewheel.models.conformal import Conformal
 from tidewheel.models.drift import Reference
 from tidewheel.models.horizons import HorizonModel
-from tidewheel.modelstore.bundle import read_bundle
+from tidewheel.modelstore.bundle import OpenBundle
 from tidewheel.modelstore.loaders import horizon_model
 from tidewheel.registry.formats.regressor import Regressor
 
@@ -71,20 +70,12 @@ class Own:
     nbytes: int
 
     @classmethod
-    def read(cls, folder: Path, digest: str) -> "Own":
-        """From the bundle in `folder`, every file of which is checked.
+    def of(cls, bundle: OpenBundle) -> "Own":
+        """From a verified bundle.
 
         Raises:
-            Conflict: `model_file_changed`: it is another bundle than the one that was registered.
-            BadBundle: it is damaged.
+            BadBundle: it holds no forecaster of hours.
         """
-        bundle = read_bundle(folder)
-        if bundle.manifest.digest != digest:
-            raise Conflict(
-                f"{folder.name} is the bundle {bundle.manifest.digest[:12]}..., and {digest[:12]}... was registered; "
-                "put the old one back, or register the new one",
-                code="model_file_changed",
-            )
         model = horizon_model(bundle.manifest.family, bundle.files)
         return cls(model, sum(map(len, bundle.files.values())))
 

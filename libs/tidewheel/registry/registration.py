@@ -1,4 +1,4 @@
-"""From what a user says of a file to the row that is stored: read once, tried in a child, named by its digest."""
+"""From what a user says of a file or bundle to the row that is stored: tried in a child, named by its digest."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -10,9 +10,11 @@ from tidewheel.contracts.keys import version_name
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.registry.records import NewModel
+from tidewheel.registry.bundles import look_at_bundle
 from tidewheel.registry.config import FeatureConfig, horizons_of
 from tidewheel.registry.files import TrainedModels, sha256
 from tidewheel.registry.formats.kinds import kind_of
+from tidewheel.registry.found import Found
 from tidewheel.registry.trial import try_out
 
 MAX_TYPE = 50  #: characters, as documented
@@ -35,34 +37,27 @@ def new_model(
 ) -> tuple[NewModel, list[str]]:
     """The model as it will stand on record, and what its user should know of it.
 
-    `reference` tells how its inputs are distributed.
+    `reference` tells how the inputs of a file's model are distributed; a bundle of ours knows that itself.
 
     Raises:
         BadInput: a field cannot be meant (`path_outside_root`, `feature_mismatch`, `unknown_feature` and others).
-        BadModel: the file is no sound model of its format, or did not survive its trial.
-        ModelFileNotFound: there is no such file.
+        BadModel: it is no sound model of its format, or did not survive its trial.
+        ModelFileNotFound: there is no such file or folder.
     """
     checked_name(model_name)
     if not model_type.isprintable() or not 1 <= len(model_type.strip()) <= MAX_TYPE:
         raise BadInput(f"model_type {model_type[:80]!r} is not 1 to {MAX_TYPE} printable characters")
     horizons = horizons_of(prediction_horizons)
-    config = FeatureConfig.parse(feature_config, horizons)
-    relative, content, warnings = _read(files, file_path)
-    kind = kind_of(relative)
-    outputs = None
-    if kind is ModelFormat.JOBLIB:
-        told = f"{relative} is a pickle, which may run code: `tidewheel models trust {sha256(content)}` converts it"
-        warnings.append(told)
-    else:
-        outputs = _tried(kind, content, config, horizons)
-        if outputs == 1 and len(horizons) > 1 and config.one_for_all:
-            warnings.append(BLIND)
+    look_at = look_at_bundle if files.is_folder(files.locate(file_path)) else _look_at_file
+    found = look_at(files, file_path, horizons, feature_config)
+    kept_config = None if found.feature_config is None else dict(found.feature_config)
+    config = FeatureConfig.parse(kept_config, horizons)
     meaning = {
-        "content": sha256(content),
+        "content": found.content_digest,
         "model_type": model_type,
         "horizons": list(horizons),
-        "feature_config": None if feature_config is None else dict(feature_config),
-        "format": kind.value,
+        "feature_config": kept_config,
+        "format": found.format.value,
     }
     digest = digest_of(meaning)
     new = NewModel(
@@ -70,17 +65,43 @@ def new_model(
         version=version_name(now, digest),
         model_type=model_type,
         prediction_horizons=horizons,
-        file_path=relative,
-        feature_config=None if feature_config is None else dict(feature_config),
+        file_path=found.file_path,
+        feature_config=kept_config,
         digest=digest,
-        content_digest=sha256(content),
-        format=kind,
+        content_digest=found.content_digest,
+        format=found.format,
         feature_signatures=config.signatures(),
-        outputs=outputs,
-        trusted=kind is not ModelFormat.JOBLIB,
-        reference=reference(config),
+        outputs=found.outputs,
+        trusted=found.format is not ModelFormat.JOBLIB,
+        data_as_of=found.data_as_of,
+        origin=found.origin,
+        metrics=None if found.metrics is None else dict(found.metrics),
+        reference=None if found.format is ModelFormat.BUNDLE else reference(config),
     )
-    return new, warnings
+    return new, found.warnings
+
+
+def _look_at_file(
+    files: TrainedModels, file_path: str, horizons: tuple[int, ...], feature_config: Mapping[str, Any] | None
+) -> Found:
+    config = FeatureConfig.parse(feature_config, horizons)
+    path, content, warnings = _read(files, file_path)
+    kind, digest = kind_of(path), sha256(content)
+    outputs = None
+    if kind is ModelFormat.JOBLIB:
+        warnings.append(f"{path} is a pickle, which may run code: `tidewheel models trust {digest}` converts it")
+    else:
+        outputs = _tried(kind, content, config, horizons)
+        if outputs == 1 and len(horizons) > 1 and config.one_for_all:
+            warnings.append(BLIND)
+    return Found(
+        file_path=path,
+        format=kind,
+        content_digest=digest,
+        feature_config=feature_config,
+        outputs=outputs,
+        warnings=warnings,
+    )
 
 
 def _read(files: TrainedModels, file_path: str) -> tuple[str, bytes, list[str]]:

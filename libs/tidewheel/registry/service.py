@@ -254,7 +254,7 @@ class ModelService:
                 f"`tidewheel models trust {row.content_digest}` converts it once"
             )
         if row.format is ModelFormat.BUNDLE:
-            return Own.read(self._files.path(row.file_path), row.content_digest)
+            return Own.of(self._files.read_registered_bundle(row.file_path, row.content_digest))
         path, digest = row.file_path, row.content_digest
         kind = row.format
         if row.converted_path is not None and row.converted_digest is not None:

@@ -10,6 +10,7 @@ from fastapi.testclient import TestClient
 
 from services.predictor.app import build
 from services.predictor.settings import PredictorSettings
+from tests.libs.registry.bundles import fitted, published
 from tests.libs.registry.models import forest, rows, skops_bytes, target
 from tests.services.predictor.conftest import stored
 from tidewheel.contracts.keys import StreamKey
@@ -94,6 +95,30 @@ def test_a_file_becomes_a_forecast(registry: TestClient, root: Path, ledger: Led
         kept["prediction_id"], kept["predicted_value"], "open",
     )  # fmt: skip
     assert registry.get("/predictions/latest", params={"horizon": 24}).json() == {"predictions": []}
+
+
+def test_a_bundle_of_ours_is_registered_and_served(
+    registry: TestClient, settings: Callable[..., PredictorSettings], root: Path, ledger: Ledger
+) -> None:
+    """A folder with a manifest is read by what it says of itself, with its own interval; a file changed in it is 409."""
+    model = fitted(hours(700), (1, 24))
+    folder = published(root, model)
+    stored(ledger, HOURLY, hours(700), Origin.REPLAY)
+    shown = registered(registry, prediction_horizons=[24], file_path=f"/app/trained_models/{folder}")
+    assert (shown["format"], shown["feature_config"]["units"], shown["aliases"]) == ("bundle", "relative", ["champion"])
+
+    body = registry.get("/predict/random_forest_v1/24").json()
+    assert body["predicted_value"] == pytest.approx(float(model.forecast(24, hours(700))[-1]), rel=1e-12)
+    assert (body["interval"]["source"], body["interval"]["n"]) == ("calibration", model.band(24).n)
+
+    (root / folder / "notes.txt").write_text("mine")
+    with TestClient(create_app(build(settings(trained_models_dir=root)))) as restarted:
+        answer = restarted.get("/predict/random_forest_v1/24")
+    assert (answer.status_code, answer.json()["code"]) == (409, "model_file_changed")
+    assert "extra files: notes.txt" in answer.json()["detail"]
+    again = {"model_name": "m", "model_type": "x", "prediction_horizons": [24], "file_path": folder}
+    refused = registry.post("/models/register", json=again)
+    assert (refused.status_code, refused.json()["code"]) == (422, "bad_model")
 
 
 def test_the_documented_errors(registry: TestClient, root: Path) -> None:
