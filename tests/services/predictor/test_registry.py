@@ -100,7 +100,7 @@ def test_a_file_becomes_a_forecast(registry: TestClient, root: Path, ledger: Led
 def test_a_bundle_of_ours_is_registered_and_served(
     registry: TestClient, settings: Callable[..., PredictorSettings], root: Path, ledger: Ledger
 ) -> None:
-    """A folder with a manifest is read by what it says of itself, with its own interval; a file changed in it is 409."""
+    """A folder with a manifest is read by what it says of itself, its interval too; where a file is added it is 409."""
     model = fitted(hours(700), (1, 24))
     folder = published(root, model)
     stored(ledger, HOURLY, hours(700), Origin.REPLAY)
