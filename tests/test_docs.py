@@ -3,6 +3,14 @@
 import re
 from pathlib import Path
 
+from tidewheel.contracts.errors import (
+    BadModel,
+    HorizonNotSupported,
+    ModelFileNotFound,
+    ModelNotFound,
+    ModelNotTrusted,
+    NoHistoricalData,
+)
 from tidewheel.contracts.messages import MESSAGES, Queue
 from tidewheel.contracts.roles import PORTS
 from tidewheel.contracts.routes import ROUTES
@@ -32,6 +40,19 @@ def test_every_route_and_port_stands_in_the_docs() -> None:
 
     assert [role for role, port in PORTS.items() if not re.search(rf"\| `{role}` \| {port} \|", page)] == []
     assert [route.prefix for route in ROUTES if f"`{route.prefix}`" not in page] == []
+
+
+def test_every_refusal_of_the_registry_has_its_remedy() -> None:
+    """docs/operations.md, "Registered models", names each code that the registry's rooms can answer."""
+    section = (DOCS / "operations.md").read_text().partition("### Registered models")[2].partition("\n### ")[0]
+    libs = ROOT / "libs" / "tidewheel"
+    files = [*(libs / "registry").rglob("*.py"), *(libs / "ledger" / "registry").rglob("*.py")]
+    text = "".join(file.read_text() for file in (*files, libs / "features" / "hourly.py"))
+    classes = (ModelNotFound, HorizonNotSupported, ModelFileNotFound, NoHistoricalData, ModelNotTrusted, BadModel)
+    said = set(re.findall(r'code="(\w+)"', text)) | {each.code for each in classes}
+
+    assert len(said) > 15
+    assert sorted(code for code in said if f"`{code}`" not in section) == []
 
 
 def test_every_relative_link_leads_somewhere() -> None:
