@@ -45,6 +45,7 @@ _PLACES = {
     "import": (f"{_HERE}.imports:import_files", "Store candles of CSV, parquet or feather files."),
     "doctor": (f"{_HERE}.doctor:doctor", "Check machine, settings, ledger, broker and exchange, with remedies."),
     "serve": (f"{_HERE}.serve:serve", "Run one role in the foreground."),
+    "train": (f"{_HERE}.train:train", "Train a registered model now, here, and tell what came of it."),
     "runs": (f"{_HERE}.models:runs", "List training runs, or show one."),
     "models": (f"{_HERE}.models:models", "List a family's versions with their verdicts."),
     "promote": (f"{_HERE}.models:promote", "Make a version the champion."),

@@ -11,6 +11,7 @@ from tidewheel.contracts.times import UtcMillis, iso, step_millis
 FAMILY = "hmm"  #: of models, and the consumer that trains them, where nothing names another
 CHAMPION = "champion"  #: alias of the version that a registered model's bare name means
 BASELINE = "baseline"  #: the registered model that others must beat where their name has no champion
+REGISTRY_CONSUMERS = "registry-"  #: how the consumer of a registered model's runs begins; it claims no files
 _EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_SYMBOL = 80
 _MAX_READABLE = 96  #: two components, a suffix and a temporary name's random part fit into the 255 bytes of a file name
@@ -120,6 +121,11 @@ def model_name(text: str) -> str:
             "write it like random_forest_v1"
         )
     return text
+
+
+def registry_consumer(name: str) -> str:
+    """The consumer of a registered model's runs: one of them is active at a time."""
+    return REGISTRY_CONSUMERS + name
 
 
 def version_name(day: UtcMillis, digest: str) -> str:

@@ -20,7 +20,7 @@ from tidewheel.contracts.canonical import canonical_json, digest_of
 from tidewheel.contracts.errors import BadBundle, BadInput, NotEnoughData
 from tidewheel.contracts.times import HOUR, UtcMillis
 from tidewheel.features.frames import CandleFrame, Floats
-from tidewheel.features.hourly import CATALOGUE, documented, signature, table, target
+from tidewheel.features.hourly import CATALOGUE, documented, lookback, signature, table, target
 from tidewheel.models.base import Payload
 from tidewheel.models.conformal import Conformal
 from tidewheel.models.drift import Reference
@@ -206,6 +206,11 @@ class _Slices:
     targets: Floats  # [n]
     fit: int  # the first so many rows fit
     calibrate: int  # from this row on they calibrate
+
+
+def fewest_hours(horizon: int) -> int:
+    """Unbroken hours without which no forecaster of `horizon` can be fitted."""
+    return lookback(documented(horizon)) + MIN_FIT + MIN_CALIBRATE + 2 * horizon
 
 
 def _slices(hours: CandleFrame, horizon: int) -> _Slices | str:

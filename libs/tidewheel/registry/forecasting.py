@@ -57,7 +57,7 @@ def recent_hours(ledger: Ledger, wanted: StreamKey | None, symbols: Sequence[str
         BadInput: its bars do not make up hours.
     """
     streams = ledger.streams.all()
-    key = wanted or _default([each.key for each in streams if HOUR % each.key.step == 0], symbols)
+    key = wanted or default_stream([each.key for each in streams], symbols)
     if key is None:
         raise NoHistoricalData("none")
     stream = next((each for each in streams if each.key == key), None)
@@ -102,9 +102,14 @@ def reference_of(ledger: Ledger, symbols: Sequence[str], config: FeatureConfig) 
     return {"stream": str(recent.stream), "features": found}
 
 
-def _default(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:
-    named = [key for symbol in symbols for key in known if _plain(key.symbol) == _plain(symbol)]
-    return next(iter([*named, *known]), None)
+def default_stream(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:
+    """Which of the known streams is meant where none is named: of the first of `symbols` that has one, else the first.
+
+    One whose bars do not make up hours is never meant.
+    """
+    hourly = [key for key in known if HOUR % key.step == 0]
+    named = [key for symbol in symbols for key in hourly if _plain(key.symbol) == _plain(symbol)]
+    return next(iter([*named, *hourly]), None)
 
 
 def _plain(symbol: str) -> str:

@@ -30,6 +30,9 @@ class Forecasts(Protocol):
             BadModel: it gives no finite number.
         """
 
+    def answers(self, horizon: int, rows: Floats) -> Floats:
+        """The forecasts [n] of rows [n, f], in the same units; raises as `answer`."""
+
     def band(self, horizon: int) -> Conformal | None:
         """Its own interval relative to the price; None where its outcomes have to tell."""
 
@@ -51,8 +54,11 @@ class OneFile:
 
     def answer(self, horizon: int, row: Floats) -> float:
         """As `Forecasts`."""
-        found = self.regressor.predict(row[None, :])
-        return float(found[0, 0 if self.regressor.outputs == 1 else self.horizons.index(horizon)])
+        return float(self.answers(horizon, row[None, :])[0])
+
+    def answers(self, horizon: int, rows: Floats) -> Floats:
+        """As `Forecasts`."""
+        return self.regressor.predict(rows)[:, 0 if self.regressor.outputs == 1 else self.horizons.index(horizon)]
 
     def band(self, horizon: int) -> None:
         """None: nobody knows what it was fitted on, so no residual of it is fair but those that came."""
@@ -81,9 +87,13 @@ class Own:
 
     def answer(self, horizon: int, row: Floats) -> float:
         """As `Forecasts`."""
-        found = float(self.model.predict(horizon, row[None, :])[0])
-        if not np.isfinite(found):
-            raise BadModel(f"the model's forecast over {horizon} h is {found}")
+        return float(self.answers(horizon, row[None, :])[0])
+
+    def answers(self, horizon: int, rows: Floats) -> Floats:
+        """As `Forecasts`."""
+        found = self.model.predict(horizon, rows)
+        if not np.isfinite(found).all():
+            raise BadModel(f"the model's forecast over {horizon} h is not finite")
         return found
 
     def band(self, horizon: int) -> Conformal:

@@ -21,7 +21,7 @@ from services.ml_trainer.service.attempt import Attempt
 from services.ml_trainer.service.fitting import FitChild, FitFailed
 from services.ml_trainer.service.watch import Ending, RunEnded, Watch
 from services.ml_trainer.settings import TrainerSettings
-from tidewheel.contracts.errors import BadSetting, FenceLost, TidewheelError, Unavailable
+from tidewheel.contracts.errors import BadSetting, FenceLost, NotEnoughData, TidewheelError, Unavailable
 from tidewheel.contracts.states import RunState
 from tidewheel.kit.logs import logger
 from tidewheel.kit.room import DiskRoom
@@ -117,7 +117,11 @@ class Trainer:
         except FitFailed as failed:
             if failed.crashed:
                 return lease.give_back(counted=True, reason=failed.detail)
+            if failed.wants_more:
+                return lease.finish(RunState.SKIPPED, failed.detail, acquitted=True)
             return lease.finish(RunState.FAILED, failed.detail)
+        except NotEnoughData as few:
+            return lease.finish(RunState.SKIPPED, f"{few.code}: {few.detail}")
         except (FenceLost, Unavailable):
             raise
         except (TidewheelError, OSError) as error:

@@ -2,6 +2,7 @@
 
 from services.ml_trainer.service.fitting import FitChild
 from services.ml_trainer.service.regimes.training import RegimeTraining
+from services.ml_trainer.service.registry.training import RegistryTraining
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.features.returns import regime_signature
@@ -15,7 +16,8 @@ from tidewheel.modelstore.store import ModelStore
 def build_trainer(ledger: Ledger, child: FitChild, settings: TrainerSettings) -> Trainer:
     """What carries out every run that this program knows."""
     regimes = RegimeTraining(ledger, ModelStore(settings.models_dir), regime_gate(settings), settings)
-    return Trainer(ledger, child, [regimes], settings)
+    registry = RegistryTraining(ledger, ModelStore(settings.trained_models_dir), settings)
+    return Trainer(ledger, child, [regimes, registry], settings)
 
 
 def regime_gate(settings: TrainerSettings) -> Gate[Candidate]:

@@ -1,0 +1,114 @@
+"""One run from hours to verdict."""
+
+import os
+
+from services.ml_trainer.service.attempt import Attempt
+from services.ml_trainer.service.job import ForecastJob
+from services.ml_trainer.service.publishing import Publishing
+from services.ml_trainer.service.registry.challenger import ForecastChallenger, measured
+from services.ml_trainer.service.registry.hours import hours_of
+from services.ml_trainer.service.registry.opponents import Opponent, Unopposed, opponent_of
+from services.ml_trainer.service.registry.ordering import family_of, needed_hours, trainable
+from services.ml_trainer.settings import TrainerSettings
+from tidewheel.contracts.errors import BadInput, NotEnoughData
+from tidewheel.contracts.keys import REGISTRY_CONSUMERS, StreamKey
+from tidewheel.contracts.times import UtcMillis
+from tidewheel.contracts.verdicts import Verdict
+from tidewheel.features.frames import CandleFrame
+from tidewheel.gates.forecasts import ForecastCandidate, ForecastChampionStep, ForecastSchemaStep
+from tidewheel.gates.gate import Gate, Step
+from tidewheel.gates.splits import split
+from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Run, Stream
+from tidewheel.models.horizons import HORIZONS, HorizonModel
+from tidewheel.modelstore.steps import Canary, Digest
+from tidewheel.modelstore.store import ModelStore, Staged
+from tidewheel.registry.service import ModelService
+
+
+class RegistryTraining:
+    """Turns a stream's hours into a version of the model that the run is named for, or into a reason why not."""
+
+    def __init__(self, ledger: Ledger, store: ModelStore, settings: TrainerSettings) -> None:
+        """`store` is that of TRAINED_MODELS_DIR: what is published there is served from there."""
+        self._ledger, self._settings = ledger, settings
+        self._models = ModelService(store.models_dir)
+        self._compared = Publishing(store, _gate(ForecastChampionStep()))
+        self._unopposed = Publishing(store, _gate(Unopposed()))
+
+    def takes(self, consumer: str) -> bool:
+        """Those of every registered model."""
+        return consumer.startswith(REGISTRY_CONSUMERS)
+
+    def carry_out(self, attempt: Attempt) -> Run:
+        """Read, fit, judge, publish; as `Training`."""
+        name, stream = attempt.run.family, trainable(self._ledger, _stream(attempt.run))
+        opponent = opponent_of(self._ledger, self._models, name, stream.key)
+        hours = hours_of(self._ledger, stream)
+        cut = _cut(stream, hours, opponent)
+        learnt = hours.between(None, cut)
+        attempt.lease.counts(0, 0, len(learnt))
+        payload = attempt.fit(
+            ForecastJob(
+                parent_pid=os.getpid(),
+                memory_mb=self._settings.memory_mb,
+                seed=self._settings.train_seed,
+                family=family_of(name),
+                bars={str(stream.key): learnt},
+            )
+        )
+        model = HorizonModel.from_payload(payload)
+        challenger = ForecastChallenger(
+            name=name,
+            model=model,
+            payload=payload,
+            stream=stream,
+            hours=hours,
+            cut=cut,
+            opponent=opponent,
+            errors=measured(model, hours, cut),
+        )
+        return self._publish(attempt, challenger)
+
+    def _publish(self, attempt: Attempt, challenger: ForecastChallenger) -> Run:
+        def write_down(staged: Staged, verdict: Verdict) -> Run:
+            return attempt.lease.publish_model(
+                challenger.new_model(staged), verdict, remark=_left_out(challenger.model)
+            )  # fmt: skip
+
+        opposed = challenger.opponent.must_be_beaten(challenger.name, challenger.model)
+        publishing = self._compared if opposed else self._unopposed
+        return publishing.publish(challenger.name, challenger, attempt.watch, write_down)
+
+
+def _gate(comparison: Step[ForecastCandidate]) -> Gate[ForecastCandidate]:
+    """The steps of promotion, in order; the first refusal ends it."""
+    return Gate([ForecastSchemaStep(), Digest(), Canary(), comparison])
+
+
+def _stream(run: Run) -> StreamKey:
+    key = run.params.get("stream")
+    if not isinstance(key, str):
+        raise BadInput(f"run {run.id} of {run.consumer} names no stream; order it by `tidewheel train registry`")
+    return StreamKey.parse(key)
+
+
+def _cut(stream: Stream, hours: CandleFrame, opponent: Opponent) -> UtcMillis:
+    """Where the hours that the model learns from end: no later hour has its opponent learnt from, either.
+
+    Raises:
+        NotEnoughData: too few hours lie before it for any horizon.
+    """
+    needed = needed_hours(HORIZONS[0])
+    if len(hours) < needed:
+        raise NotEnoughData(
+            f"{stream.key} has {len(hours)} complete hours, {needed} unbroken ones are needed: {needed - len(hours)} "
+            "more; ingest or backfill them"
+        )
+    return max(split({str(stream.key): hours}).cut, opponent.learnt_until or 0)
+
+
+def _left_out(model: HorizonModel) -> str | None:
+    """Which horizons the run did without, in words."""
+    told = [f"{horizon} h: {why}" for horizon, why in sorted(model.left_out.items())]
+    return f"left out: {'; '.join(told)}" if told else None
