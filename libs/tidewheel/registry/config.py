@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from tidewheel.contracts.errors import BadInput
 from tidewheel.features import hourly
@@ -11,6 +11,22 @@ MAX_HORIZON = 8_760  #: hours: a year
 MAX_HORIZONS = 64
 _KEYS = frozenset({"features", "units"})
 _UNITS = ("price", "relative")
+
+
+class Columns(Protocol):
+    """What a file tells of its input and answer: `Seen` in a trial, or loaded."""
+
+    @property
+    def features(self) -> int | None:
+        """Columns that it takes; None where it does not tell."""
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of those; None where it does not tell."""
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that a row gives."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,36 @@ class FeatureConfig:
             named = dict.fromkeys(horizons, _names(features))
         blind = not isinstance(features, Mapping) and "horizon" not in next(iter(named.values()))
         return cls(named, units == "relative", blind)
+
+    def require_fit(self, model: Columns) -> None:
+        """One file answers at every horizon, from columns of these names in this order.
+
+        Raises:
+            BadInput: `feature_mismatch`: another number of features or outputs, or other names; says both sides.
+        """
+        named = sorted({len(names) for names in self.features.values()})
+        if len(named) > 1:
+            raise _mismatch(
+                f"feature_config names {' and '.join(map(str, named))} features at different horizons, and one file "
+                "takes one number of them; register a file for each, or name equally many"
+            )
+        for hours, names in self.features.items():
+            if model.names not in (None, names):
+                raise _mismatch(
+                    f"the file's columns are {', '.join(model.names or ())[:1_000]}, and feature_config (by default "
+                    f"the base features) names {', '.join(names)} at {hours} h; name them as the file does and in its "
+                    "order, or save the model without names"
+                )
+        if model.features not in (None, *named):
+            raise _mismatch(
+                f"the model wants {model.features} features and feature_config names {named[0]}; name as many, in the "
+                "order of its training"
+            )
+        if model.outputs not in (1, len(self.features)):
+            raise _mismatch(
+                f"the model answers {model.outputs} numbers a row; one is needed, or one for each of its "
+                f"{len(self.features)} horizons"
+            )
 
     def signatures(self) -> dict[int, str]:
         """Feature signature of each horizon."""
@@ -81,3 +127,7 @@ def _names(features: Any) -> tuple[str, ...]:
         raise BadInput("feature_config.features names a feature twice")
     hourly.lookback(features)
     return tuple(features)
+
+
+def _mismatch(detail: str) -> BadInput:
+    return BadInput(detail, code="feature_mismatch")

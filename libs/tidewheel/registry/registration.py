@@ -1,7 +1,7 @@
 """From what a user says of a file or bundle to the row that is stored: tried in a child, named by its digest."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from tidewheel.contracts.canonical import digest_of
 from tidewheel.contracts.errors import BadInput, ModelFileNotFound
@@ -9,6 +9,7 @@ from tidewheel.contracts.keys import model_name as checked_name
 from tidewheel.contracts.keys import version_name
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.contracts.times import UtcMillis
+from tidewheel.features.hourly import BASE, CATALOGUE
 from tidewheel.ledger.registry.records import NewModel
 from tidewheel.registry.bundles import look_at_bundle
 from tidewheel.registry.config import FeatureConfig, horizons_of
@@ -86,12 +87,18 @@ def _look_at_file(
 ) -> Found:
     config = FeatureConfig.parse(feature_config, horizons)
     path, content, warnings = _read(files, file_path)
-    kind, digest = kind_of(path), sha256(content)
-    outputs = None
+    kind, digest, outputs = kind_of(path), sha256(content), None
     if kind is ModelFormat.JOBLIB:
         warnings.append(f"{path} is a pickle, which may run code: `tidewheel models trust {digest}` converts it")
     else:
-        outputs = _tried(kind, content, config, horizons)
+        seen = try_out(kind, content, max(len(names) for names in config.features.values()))
+        if feature_config is None and _tells_features(seen.names):
+            feature_config = {"features": list(seen.names)}
+            config = FeatureConfig.parse(feature_config, horizons)
+            told = f"feature_config was not sent; {path} names its columns, and they are taken, in prices: "
+            warnings.append(told + ", ".join(seen.names))
+        config.require_fit(seen)
+        outputs = seen.outputs
         if outputs == 1 and len(horizons) > 1 and config.one_for_all:
             warnings.append(BLIND)
     return Found(
@@ -102,6 +109,11 @@ def _look_at_file(
         outputs=outputs,
         warnings=warnings,
     )
+
+
+def _tells_features(names: tuple[str, ...] | None) -> TypeGuard[tuple[str, ...]]:
+    """Whether a file's own names are features of ours, and others than those that are meant where nobody says any."""
+    return names is not None and names != BASE and len(set(names)) == len(names) and CATALOGUE.issuperset(names)
 
 
 def _read(files: TrainedModels, file_path: str) -> tuple[str, bytes, list[str]]:
@@ -119,22 +131,3 @@ def _read(files: TrainedModels, file_path: str) -> tuple[str, bytes, list[str]]:
     except ModelFileNotFound:
         raise ModelFileNotFound(file_path) from None
     return converted, content, [f"{relative} is not there; its conversion {converted} stands for it"]
-
-
-def _tried(kind: ModelFormat, content: bytes, config: FeatureConfig, horizons: tuple[int, ...]) -> int:
-    """How many numbers a row gives, after the trial."""
-    widths = {len(names) for names in config.features.values()}
-    if len(widths) > 1:
-        raise BadInput(
-            f"feature_config names {' and '.join(map(str, sorted(widths)))} features at different horizons, and one "
-            "file takes one number of them; register a file for each, or name equally many",
-            code="feature_mismatch",
-        )
-    seen = try_out(kind, content, widths.pop())
-    if seen.outputs not in (1, len(horizons)):
-        raise BadInput(
-            f"the model answers {seen.outputs} numbers a row; one is needed, or one for each of its "
-            f"{len(horizons)} horizons",
-            code="feature_mismatch",
-        )
-    return seen.outputs

@@ -265,18 +265,15 @@ class ModelService:
 
 
 def _require_fit(regressor: Regressor, row: RegisteredModel) -> None:
-    """Of a pickle nobody could know before it was converted how wide its input and its answer are."""
-    config = FeatureConfig.parse(row.feature_config, row.prediction_horizons)
-    named = {len(names) for names in config.features.values()}
-    wants, gives, horizons = regressor.features, regressor.outputs, len(row.prediction_horizons)
-    if named == {wants or max(named)} and gives in (1, horizons):
-        return
-    raise BadInput(
-        f"{row.model_name} {row.version} was registered with {' or '.join(map(str, sorted(named)))} features and "
-        f"{horizons} horizons, and its file wants {wants} features and answers {gives} numbers; register it again with "
-        "the feature_config and horizons of its training",
-        code="feature_mismatch",
-    )
+    """Of a pickle nobody could know before it was converted what goes in and comes out."""
+    try:
+        FeatureConfig.parse(row.feature_config, row.prediction_horizons).require_fit(regressor)
+    except BadInput as refused:
+        raise BadInput(
+            f"{row.model_name} {row.version}: {refused.detail}; register it again with the feature_config and horizons "
+            "of its training",
+            code=refused.code,
+        ) from None
 
 
 def _refusal(model: RegisteredModel) -> str:

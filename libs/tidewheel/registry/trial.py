@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 
-from tidewheel.contracts.errors import BadInput, BadModel, TidewheelError
+from tidewheel.contracts.errors import BadModel
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.features.frames import Floats
 from tidewheel.modelstore.limited import limit_this_process, run_limited
@@ -31,6 +31,7 @@ class Seen:
 
     features: int  #: columns that it took
     outputs: int  #: columns that it answered
+    names: tuple[str, ...] | None  #: of the columns that it takes, where the file tells
     nbytes: int  #: memory that it takes, about
     milliseconds: float  #: of one call with 16 rows, the first
 
@@ -38,52 +39,48 @@ class Seen:
 def try_out(
     kind: ModelFormat,
     content: bytes,
-    features: int | None,
+    features: int,
     *,
     timeout: float = TIMEOUT_SECONDS,
     memory_bytes: int = MEMORY_BYTES,
 ) -> Seen:
-    """Check, load and ask the model in a child with limits, on fixed rows of `features` columns.
+    """Check, load and ask the model in a child with limits, on fixed rows.
 
-    None: as many as the file tells.
+    They have as many columns as the file tells, or `features` where it does not.
 
     Raises:
         BadModel: it is refused, or the child did not survive it; says how it ended.
-        BadInput: it wants another number of features (code `feature_mismatch`).
     """
-    ended = run_limited(_MODULE, [kind.value, str(features or 0), str(memory_bytes)], given=content, timeout=timeout)
+    ended = run_limited(_MODULE, [kind.value, str(features), str(memory_bytes)], given=content, timeout=timeout)
     if ended.well:
-        return Seen(**json.loads(ended.output))
+        seen = json.loads(ended.output)
+        return Seen(**seen | {"names": None if seen["names"] is None else tuple(seen["names"])})
     if ended.status == _REFUSED:
-        refusal = json.loads(ended.output)
-        raise (BadModel if refusal["code"] == BadModel.code else BadInput)(refusal["detail"], code=refusal["code"])
+        raise BadModel(ended.output.decode())
     raise BadModel(f"the trial of the model {ended.words}")
 
 
-def see(kind: ModelFormat, content: bytes, features: int | None) -> Seen:
+def see(kind: ModelFormat, content: bytes, features: int) -> Seen:
     """What `try_out` does in its child; only there, or where a child is the whole point.
 
     Raises:
-        BadModel, BadInput: as `try_out`.
+        BadModel: as `try_out`.
     """
     check(kind, content)
     model = load(kind, content)
-    features = features or model.features
-    if features is None:
-        raise BadModel("the model does not tell how many features it wants")
-    if model.features not in (None, features):
-        raise BadInput(
-            f"the model wants {model.features} features and feature_config names {features}; name as many, in the "
-            "order of its training",
-            code="feature_mismatch",
-        )
-    rows = _rows(features)
+    rows = _rows(model.features or features)
     began = time.perf_counter()
     first = model.predict(rows)
     took = (time.perf_counter() - began) * 1000
     if not np.array_equal(first, model.predict(rows)):
         raise BadModel("the model answered the same rows differently when asked again")
-    return Seen(features=features, outputs=first.shape[1], nbytes=model.nbytes, milliseconds=round(took, 3))
+    return Seen(
+        features=rows.shape[1],
+        outputs=first.shape[1],
+        names=model.names,
+        nbytes=model.nbytes,
+        milliseconds=round(took, 3),
+    )
 
 
 def _rows(features: int) -> Floats:
@@ -95,7 +92,7 @@ def _rows(features: int) -> Floats:
     return np.asarray(rows)
 
 
-def main(kind: ModelFormat, features: int | None, memory_bytes: int) -> int:
+def main(kind: ModelFormat, features: int, memory_bytes: int) -> int:
     """The child: limit itself, read the model from stdin, try it, print; 0 when it answered."""
     limit_this_process(memory_bytes, CPU_SECONDS)
     content = sys.stdin.buffer.read()
@@ -104,12 +101,12 @@ def main(kind: ModelFormat, features: int | None, memory_bytes: int) -> int:
     with answer:
         try:
             seen = see(kind, content, features)
-        except TidewheelError as refused:
-            answer.write(json.dumps({"code": refused.code, "detail": refused.detail}))
+        except BadModel as refused:
+            answer.write(refused.detail)
             return _REFUSED
         answer.write(json.dumps(asdict(seen), allow_nan=False))
     return 0
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(ModelFormat(sys.argv[1]), int(sys.argv[2]) or None, int(sys.argv[3])))
+    raise SystemExit(main(ModelFormat(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from tidewheel.contracts.errors import BadModel, Conflict, Unavailable
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.disk import write_durably
+from tidewheel.features.hourly import BASE
 from tidewheel.modelstore.formats import MAX_FILE_BYTES
 from tidewheel.modelstore.limited import run_limited
 from tidewheel.registry.files import TrainedModels, sha256
@@ -52,7 +53,7 @@ def convert_beside(models: TrainedModels, relative: str, digest: str) -> Convert
     if not relative.endswith(".joblib") or path.exists():
         raise Conflict(f"{target} is there already, and is not written over; move it away first", code="already_there")
     converted = convert(models.read_registered(relative, digest))
-    seen = try_out(ModelFormat.SKOPS, converted, None)
+    seen = try_out(ModelFormat.SKOPS, converted, len(BASE))
     try:
         write_durably(path, converted)
     except FileExistsError:

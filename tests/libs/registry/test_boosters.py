@@ -167,6 +167,7 @@ def test_what_lightgbm_may_not_be_asked_to_load() -> None:
         "max_feature_idx": line("max_feature_idx", "99999999"),
         "num_tree_per_iteration": line("num_tree_per_iteration", "3"),
         "version": line("version", "v9"),
+        "names 2 columns": line("feature_names", "a b"),
         "linear leaves": text.replace("is_linear=0", "is_linear=1"),
         "end of trees": text.replace("end of trees", ""),
         "does not begin": "\n" + text,
@@ -176,4 +177,4 @@ def test_what_lightgbm_may_not_be_asked_to_load() -> None:
     for sentence, bad in cases.items():
         with pytest.raises(BadModel, match=sentence):
             lightgbm.load(bad.encode())
-    assert lightgbm.load(line("feature_names", "a b").encode()).features == FEATURES  # what is not needed is not read
+    assert lightgbm.load(line("feature_infos", "a b").encode()).features == FEATURES  # what is not needed is not read

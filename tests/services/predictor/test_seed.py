@@ -104,7 +104,7 @@ def test_a_joblib_file_goes_from_training_to_forecast(client: TestClient, root: 
     assert answer["horizon_blind"] and "one number" in answer["warnings"][0]
     refused = ask(client, "/predict", {"model_name": "my_new_model", "prediction_horizon": 24}, expect=422)
     assert refused["code"] == "feature_mismatch"
-    assert "2 features and 4 horizons, and its file wants 5 features" in refused["detail"]
+    assert "the model wants 5 features and feature_config names 2" in refused["detail"]
 
 
 def test_a_model_with_features_of_its_own(client: TestClient, root: Path) -> None:

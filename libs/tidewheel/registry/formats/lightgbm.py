@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
-from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, refusing
+from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, names_of, refusing
 from tidewheel.registry.formats.trees import check_tree
 
 OBJECTIVES = (
@@ -65,6 +65,7 @@ class _Model:
         self._objective = _objective(header.get("objective", ""))
         self.features = _whole(header, "max_feature_idx", 0, MAX_COLUMNS - 1) + 1
         self.outputs = _whole(header, "num_tree_per_iteration", 1, 1)
+        self.names = names_of(header.get("feature_names", "").split(), self.features)
         _whole(header, "num_class", 1, 1)
         if header.get("version") not in ("v3", "v4"):
             raise BadModel(f"it is of version {header.get('version', '')[:20]!r}, not v3 or v4")
@@ -167,6 +168,7 @@ class LightGBMRegressor:
         self._booster = booster
         self.features: int | None = model.features
         self.outputs = model.outputs
+        self.names = model.names
         self.nbytes = model.leaves * _BYTES_A_LEAF
 
     def predict(self, rows: Floats) -> Floats:

@@ -147,6 +147,7 @@ class OnnxRegressor:
         self._input, self._kind, self._least = graph.name, graph.kind, graph.least
         self.features = graph.features
         self.outputs = 0
+        self.names = None
         self.nbytes = 3 * size  #: the graph, its constants packed for the processor, and the runtime's plan
 
     def width(self, columns: int) -> int:

@@ -3,10 +3,10 @@
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from tokenize import TokenError
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tidewheel.contracts.errors import BadBundle, BadModel
 from tidewheel.features.frames import Floats
 
 MAX_COLUMNS = 10_000  #: features, and outputs
+_COUNTED = ("", "f", "x", "Column_", "feature_")  #: what libraries call columns without names, before the number
 #: Named one by one, for a defect of ours should stay one; a library's own classes are added by its format. The last two
 #: are numpy's, which reads the headers of arrays as Python.
 _FOREIGN = (
@@ -34,6 +35,10 @@ class Regressor(Protocol):
         """Columns that it answers."""
 
     @property
+    def names(self) -> tuple[str, ...] | None:
+        """Of its columns, as they were called where it was fitted; None where the file does not tell."""
+
+    @property
     def nbytes(self) -> int:
         """Memory that it takes, about."""
 
@@ -43,6 +48,21 @@ class Regressor(Protocol):
         Raises:
             BadModel: it cannot answer these rows, or not with finite numbers of that shape.
         """
+
+
+def names_of(raw: Iterable[Any], features: int) -> tuple[str, ...] | None:
+    """Names of columns that somebody gave; None where there is none, or a library has only counted them.
+
+    Raises:
+        BadModel: they are not one text for each of `features` columns.
+    """
+    names = tuple(raw)
+    if not names:
+        return None
+    if len(names) != features or not all(isinstance(name, str) for name in names):
+        raise BadModel(f"it names {len(names)} columns, not each of its {features} by a text")
+    counted = any(names == tuple(f"{prefix}{place}" for place in range(features)) for prefix in _COUNTED)
+    return None if counted else names
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
 from tidewheel.modelstore.formats import strict_json
 from tidewheel.registry.formats.estimators import check_estimators
-from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, refusing
+from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, names_of, refusing
 from tidewheel.registry.formats.trusted import TRUSTED, TRUSTED_ESTIMATORS, UNTRUSTED_BY_SKOPS
 
 MAX_MEMBERS = 20_000
@@ -56,21 +56,24 @@ def load(content: bytes) -> "SkopsRegressor":
         unpacked = _check(content)
         estimator = skops.io.loads(content, trusted=list(UNTRUSTED_BY_SKOPS))
         threadpool_limits(1, user_api="openmp")  # gradient boosting asks OpenMP for its threads, not its parameters
+        given = getattr(estimator, "feature_names_in_", ())  # the check takes them out
         check_estimators(estimator)
         features = estimator.n_features_in_
+        names = names_of(np.asarray(given, dtype=object).tolist(), features)
         outputs = np.asarray(estimator.predict(np.zeros((1, features)))).size
     if not 1 <= outputs <= MAX_COLUMNS:
         raise BadModel(f"the estimator answers {outputs} outputs, not 1 to {MAX_COLUMNS}")
-    return SkopsRegressor(estimator, features, outputs, unpacked)
+    return SkopsRegressor(estimator, features, outputs, names, unpacked)
 
 
 class SkopsRegressor:
     """A scikit-learn estimator."""
 
-    def __init__(self, estimator: Any, features: int, outputs: int, nbytes: int) -> None:
+    def __init__(self, estimator: Any, features: int, outputs: int, names: tuple[str, ...] | None, nbytes: int) -> None:
         self._estimator = estimator
         self.features: int | None = features
         self.outputs = outputs
+        self.names = names
         self.nbytes = nbytes
 
     def predict(self, rows: Floats) -> Floats:

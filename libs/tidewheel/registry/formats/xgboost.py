@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
 from tidewheel.modelstore.formats import strict_json
-from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, refusing
+from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, names_of, refusing
 from tidewheel.registry.formats.trees import check_tree
 from tidewheel.registry.formats.ubj import read_ubj
 
@@ -65,6 +65,7 @@ class _Shape:
         self.features = _whole(parameters["num_feature"], 1, MAX_COLUMNS)
         groups = max(_whole(parameters["num_class"], 0, 0), _whole(parameters.get("num_target", "1"), 1, MAX_COLUMNS))
         self.outputs = groups
+        self.names = names_of(learner.get("feature_names", ()), self.features)
         booster = learner["gradient_booster"]
         if booster["name"] not in ("gbtree", "dart"):
             raise BadModel(f"its booster {str(booster['name'])[:80]!r} is neither gbtree nor dart")
@@ -144,6 +145,7 @@ class XGBoostRegressor:
         self._rounds = shape.rounds
         self.features: int | None = shape.features
         self.outputs = shape.outputs
+        self.names = shape.names
         self.nbytes = shape.nodes * _BYTES_A_NODE
 
     def predict(self, rows: Floats) -> Floats:
