@@ -1,13 +1,22 @@
 """What the trainer reads from its surroundings."""
 
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
-from pydantic import AliasChoices, Field
+from pydantic import AfterValidator, AliasChoices, Field
 
-from tidewheel.contracts.keys import FAMILY
+from tidewheel.contracts.keys import FAMILY, REGISTRY_CONSUMERS
 from tidewheel.contracts.roles import PORTS, Role
 from tidewheel.kit.kill_metrics import KillMetrics
 from tidewheel.kit.settings import HttpAddress, Settings
+
+
+def _claims(consumer: str) -> str:
+    if consumer.startswith(REGISTRY_CONSUMERS):
+        raise ValueError(f"{REGISTRY_CONSUMERS}... are the runs of registered models; choose another name, such as hmm")
+    return consumer
+
+
+Consumer = Annotated[str, AfterValidator(_claims)]
 
 
 class TrainerSettings(Settings):
@@ -20,7 +29,7 @@ class TrainerSettings(Settings):
         validation_alias=AliasChoices("TIMEFRAME", "INTERVAL"),
         description="Length of a bar: 1m, 5m, 1h. The regime model pools all streams of it.",
     )
-    train_consumer: str = Field(
+    train_consumer: Consumer = Field(
         FAMILY,
         pattern=r"^[a-z0-9_-]{1,40}$",
         description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",

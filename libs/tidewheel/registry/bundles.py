@@ -42,7 +42,7 @@ def look_at_bundle(
             f"{relative} forecasts {list(model.horizons)} h, and prediction_horizons names {absent} too",
             code="feature_mismatch",
         )
-    own, warnings = _own_config(model, horizons), []
+    own, warnings = own_config(model, horizons), []
     if feature_config is None:
         warnings.append(f"feature_config was not sent; that of {relative} is taken: relative, {own['features']}")
     elif (said := FeatureConfig.parse(feature_config, horizons)) != FeatureConfig.parse(own, horizons):
@@ -65,5 +65,6 @@ def look_at_bundle(
     )
 
 
-def _own_config(model: HorizonModel, horizons: tuple[int, ...]) -> dict[str, Any]:
+def own_config(model: HorizonModel, horizons: tuple[int, ...]) -> dict[str, Any]:
+    """The feature_config of a model of ours, which is asked over `horizons`."""
     return {"features": {str(horizon): list(model.features(horizon)) for horizon in horizons}, "units": "relative"}

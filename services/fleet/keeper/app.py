@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from datetime import datetime
 
-from services.fleet.keeper.crons import CronRow
+from services.fleet.keeper.crons import OFF, CronRow
 from services.fleet.keeper.leader import Duty, Keeper
 from services.fleet.keeper.relay import Due, OutboxRelay, StaleBackfills, StaleRuns, score_stream, settle_pair
 from services.fleet.keeper.retention import Retention
 from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.service.projection import Projection
+from services.ml_trainer.service.registry.ordering import BaselineOrders, retrain
 from tidewheel.contracts.messages import IngestSeal
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.times import iso, to_millis
@@ -32,6 +33,8 @@ def build(settings: KeeperSettings) -> Service:
         Duty(name="hint_due_predictions", every=2.0, act=Due(sender, ledger.predictions.due, score_stream, patience)),
         Duty(name="ingest_cron", every=1.0, act=ingest_row(sender, settings)),
         Duty(name="retrain_cron", every=1.0, act=retrain_row(ledger, settings)),
+        Duty(name="registry_cron", every=1.0, act=registry_row(ledger, settings)),
+        Duty(name="order_baseline", every=5.0, act=baseline_orders(ledger, settings)),
         Duty(name="project_current", every=2.0, act=projections(ledger, projection)),
         Duty(name="prune_refused", every=60.0, act=Retention(ledger, store, settings.keep_refused)),
     ]
@@ -64,6 +67,21 @@ def retrain_row(ledger: Ledger, settings: KeeperSettings) -> CronRow:
         ledger.runs.start_or_join(consumer, consumer, "cron", schedule_key=f"{consumer}@{iso(to_millis(moment))}")
 
     return CronRow("RETRAIN_CRON", settings.retrain_cron, retrain)
+
+
+def registry_row(ledger: Ledger, settings: KeeperSettings) -> CronRow:
+    """TIDEWHEEL_REGISTRY_CRON: one run a model that was trained here, and a moment."""
+
+    def retrain_models(moment: datetime) -> None:
+        retrain(ledger, to_millis(moment))
+
+    return CronRow("TIDEWHEEL_REGISTRY_CRON", settings.registry_cron, retrain_models)
+
+
+def baseline_orders(ledger: Ledger, settings: KeeperSettings) -> Callable[[], None]:
+    """The first baseline, and one that looks further ahead, once there are hours enough."""
+    orders = BaselineOrders(ledger, settings.wanted_symbols)
+    return orders if settings.registry_cron != OFF else lambda: None
 
 
 def projections(ledger: Ledger, projection: Projection) -> Callable[[], None]:

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field
 
 from services.fleet.keeper.crons import check_cron
 from services.ingester.settings import IngesterSettings
+from services.ml_trainer.settings import Consumer
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import Role
 
@@ -19,7 +20,13 @@ class KeeperSettings(IngesterSettings):
 
     ingest_cron: Cron = Field("* * * * *", description="When every stream is fetched: five cron fields in UTC, or off.")
     retrain_cron: Cron = Field("0 */6 * * *", description="When a retrain starts: five cron fields in UTC, or off.")
-    train_consumer: str = Field(
+    registry_cron: Cron = Field(
+        "15 3 * * *",
+        validation_alias="TIDEWHEEL_REGISTRY_CRON",
+        description="When registered models that were trained here are trained again: five cron fields in UTC, or off. "
+        "The first baseline is trained as soon as there are hours enough, unless it is off.",
+    )
+    train_consumer: Consumer = Field(
         FAMILY,
         pattern=r"^[a-z0-9_-]{1,40}$",
         description="Who claims files, and the family that it publishes to; RETRAIN_CRON starts its runs.",

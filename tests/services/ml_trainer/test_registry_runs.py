@@ -1,25 +1,38 @@
 """A registry run from hours to verdict, and what is served then."""
 
+import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
 from services.ml_trainer.service.fitting import FitChild
+from services.ml_trainer.service.registry.hours import hours_of
 from services.ml_trainer.service.registry.ordering import order
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.service.trainings import build_trainer
 from services.ml_trainer.settings import TrainerSettings
 from services.predictor.app import build as build_predictor
 from services.predictor.settings import PredictorSettings
-from tests.services.ml_trainer.conftest import Feed
-from tests.services.ml_trainer.hourly import HOURLY, HOURS, FitHere, kinked, reverting
+from tests.libs.registry.models import skops_bytes
+from tests.services.ml_trainer.conftest import CHILDREN, Feed, InThread
+from tests.services.ml_trainer.hourly import HOURLY, HOURS, START, FitHere, kinked, reverting
+from tests.waiting import until
+from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import HOUR
+from tidewheel.features.frames import CandleFrame
+from tidewheel.features.hourly import BASE, table, target, to_hours
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
+from tidewheel.modelstore.store import ModelStore
+from tidewheel.registry.service import ModelService
 
 Train = Callable[..., Run]
 
@@ -28,6 +41,12 @@ Train = Callable[..., Run]
 def trainer(ledger: Ledger, settings: TrainerSettings) -> Trainer:
     """One that fits in this process."""
     return build_trainer(ledger, FitHere(settings.data_dir / "work"), settings)
+
+
+@pytest.fixture
+def in_a_child(ledger: Ledger, settings: TrainerSettings) -> Trainer:
+    """One that fits as a worker does."""
+    return build_trainer(ledger, FitChild(settings.data_dir / "work"), settings)
 
 
 @pytest.fixture
@@ -42,7 +61,9 @@ def train(ledger: Ledger, trainer: Trainer) -> Train:
     return carried_out
 
 
-def test_what_is_trained_is_served_at_once(ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train) -> None:
+def test_what_is_trained_is_served_at_once(
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train, in_a_child: Trainer
+) -> None:
     """The first baseline is champion at once, a forest that sees what it does not becomes the champion of its own name;
     a predictor that has run since before answers with both."""
     frame = kinked()
@@ -56,7 +77,6 @@ def test_what_is_trained_is_served_at_once(ledger: Ledger, settings: TrainerSett
     )
     with TestClient(create_app(build_predictor(predictor))) as client:
         assert client.get("/predict/baseline/3").json()["code"] == "model_not_found"
-        in_a_child = build_trainer(ledger, FitChild(settings.data_dir / "work"), settings)
         baseline, forest = train("baseline", in_a_child), train("random_forest")
         told = {name: client.get(f"/predict/{name}/3").json() for name in ("baseline", "random_forest")}
 
@@ -79,12 +99,15 @@ def test_what_is_trained_is_served_at_once(ledger: Ledger, settings: TrainerSett
         assert row.metrics["horizons"].keys() == {"1", "3"}
 
 
-def test_what_is_not_surely_better_is_registered_and_moves_nothing(ledger: Ledger, feed: Feed, train: Train) -> None:
-    """The forest stands on record with its verdict and no alias; the same bars again are the same version."""
+def test_what_is_not_surely_better_is_registered_and_moves_nothing(
+    ledger: Ledger, feed: Feed, train: Train, in_a_child: Trainer
+) -> None:
+    """The forest stands on record with its verdict and no alias; the same bars in another process are the same
+    version."""
     feed(reverting(), HOURLY)
     baseline = train()
 
-    first, again = train("random_forest"), train("random_forest")
+    first, again = train("random_forest"), train("random_forest", in_a_child)
 
     assert first.state is again.state is RunState.REFUSED
     assert first.verdict is not None and first.verdict.refusal is not None
@@ -93,3 +116,118 @@ def test_what_is_not_surely_better_is_registered_and_moves_nothing(ledger: Ledge
     assert ledger.registry.get("random_forest") is None
     assert [row.version for row in ledger.registry.versions("random_forest")] == [first.version]
     assert again.version == first.version
+
+
+def test_a_users_champion_is_the_opponent_at_its_own_features(
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train
+) -> None:
+    """A file in price units stands for its name, be it `baseline`: it is asked on the very hours, and only what beats
+    it takes its place."""
+    from sklearn.linear_model import LinearRegression
+
+    frame = reverting()
+    feed(frame, HOURLY)
+    rows, came = table(frame, BASE, horizon=1, relative=False), target(frame, 1, relative=False)
+    yesterday = LinearRegression(fit_intercept=False).fit(rows[200:230], rows[200:230, BASE.index("lag_24h")])
+    settings.trained_models_dir.mkdir()
+    (settings.trained_models_dir / "yesterday.skops").write_bytes(skops_bytes(yesterday))
+    service = ModelService(settings.trained_models_dir)
+    theirs = service.register_model("baseline", "Yesterday", [1], "yesterday.skops", db=ledger)
+
+    run = train()
+
+    assert run.state is RunState.PROMOTED, run
+    assert run.verdict is not None
+    assert run.verdict.steps[-1].reason.startswith(f"better than baseline {theirs.version}: ")
+    held_out = np.arange(HOURS - HOURS // 5, HOURS - 1)
+    errors = np.abs(yesterday.predict(rows[held_out]) - came[held_out]) / frame.close[held_out]
+    told = run.verdict.steps[-1].numbers["horizons"]["1"]["opponent_mae"]
+    assert told == pytest.approx(float(errors.mean()), rel=1e-9)
+    assert [move.version for move in ledger.registry.moves("baseline")] == [theirs.version, run.version]
+
+
+def test_a_baseline_that_looks_further_needs_no_verdict_and_is_measured_on_hours_that_nobody_saw(
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train
+) -> None:
+    """Of 345 hours the first one looks an hour ahead. With 75 earlier ones the next looks a day ahead, too; it is
+    compared on nothing that the first has learnt from, though the last fifth begins before that."""
+    frame = kinked()
+    feed(frame.between(int(frame.open_time[75]), None), HOURLY)
+    first = train()
+    with ledger.leases.hold(f"stream:{HOURLY}", "test", 10_000) as held:
+        ledger.bars.append(held.lease, HOURLY, frame.between(None, int(frame.open_time[75])), "test")
+
+    second = train()
+
+    assert (first.state, second.state) == (RunState.PROMOTED, RunState.PROMOTED)
+    assert second.verdict is not None
+    assert "looks [3, 24] h ahead, too; " in second.verdict.steps[-1].reason
+    bundle = ModelStore(settings.trained_models_dir).open("baseline", second.version)
+    assert bundle.manifest.lineage["holdout_from"] == int(frame.open_time[75 + 345 - 345 // 5])
+    row = ledger.registry.get("baseline")
+    assert row is not None and (row.version, row.prediction_horizons) == (second.version, (1, 3, 24))
+
+
+def test_a_killed_fit_is_tried_again(
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, trainer: Trainer, in_thread: InThread
+) -> None:
+    """kill -9 of the child: the run goes back to the queue, says why, and its next attempt publishes, once."""
+    feed(kinked(), HOURLY)
+    run_id = order(ledger, "baseline", HOURLY, "test")[0].id
+    sleeping = build_trainer(ledger, FitChild(settings.data_dir / "work", f"{CHILDREN}.sleeper"), settings)
+    in_thread(lambda: sleeping.run(run_id))
+    until(lambda: "pid" in ledger.runs.get(run_id).progress)
+
+    os.kill(ledger.runs.get(run_id).progress["pid"], signal.SIGKILL)
+
+    until(lambda: ledger.runs.get(run_id).state is RunState.QUEUED)
+    assert ledger.runs.get(run_id).reason == "the fit was killed by SIGKILL"
+    assert ledger.registry.all() == []
+    again = trainer.run(run_id)
+    assert again is not None and (again.state, again.attempts) == (RunState.PROMOTED, 2)
+    assert [row.version for row in ledger.registry.all()] == [again.version]
+
+
+def test_a_worker_that_dies_between_bundle_and_ledger_leaves_one_version(
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, trainer: Trainer
+) -> None:
+    """kill -9 when the files have their name and the ledger knows nothing: the next attempt finds them and says so."""
+    feed(kinked(), HOURLY)
+    run_id = order(ledger, "baseline", HOURLY, "test")[0].id
+    given = {
+        "TIDEWHEEL_HOME": str(settings.tidewheel_home),
+        "DATA_DIR": str(settings.data_dir),
+        "LEDGER_DB": settings.ledger_db,
+        "TIDEWHEEL_TRAIN_LEASE_SECONDS": "1",
+    }
+
+    dying = [sys.executable, "-m", "tests.services.ml_trainer.dying", str(run_id)]
+    killed = subprocess.run(dying, env=os.environ | given, stdout=subprocess.DEVNULL, check=False)
+
+    store = ModelStore(settings.trained_models_dir)
+    assert killed.returncode == -signal.SIGKILL
+    (named,) = store.versions("baseline")
+    assert ledger.registry.all() == []
+    until(lambda: trainer.run(run_id))
+    run = ledger.runs.get(run_id)
+    assert (run.state, run.version, run.attempts) == (RunState.PROMOTED, named, 2)
+    assert store.versions("baseline") == [named] == [row.version for row in ledger.registry.all()]
+
+
+def test_all_complete_hours_of_a_stream_are_read(ledger: Ledger, feed: Feed) -> None:
+    """Bars of half an hour over two months, in a file, in the tail and with holes, give the hours of one read."""
+    half = StreamKey.parse("binance:BTC/USDT:30m")
+    whole = kinked(2_900)
+    rows = [(START + bar * half.step, *rest) for bar, (_, *rest) in enumerate(whole.rows())]
+    frame = CandleFrame.from_rows(half.step, rows).take(np.r_[1:700, 703:2_900])
+    feed(frame.take(slice(2_000)), half)
+    with ledger.leases.hold(f"stream:{half}", "test", 10_000) as held:
+        ledger.bars.append(held.lease, half, frame.take(slice(2_000, None)), "test")
+    stream = ledger.streams.get(half)
+    assert stream is not None
+
+    hours = hours_of(ledger, stream)
+
+    assert np.array_equal(hours.open_time, to_hours(frame).open_time)
+    assert np.array_equal(hours.matrix(), to_hours(frame).matrix())
+    assert len(hours) == 1_450 - 3, "the first hour and two at the hole lack a bar"

@@ -298,9 +298,11 @@ def test_synthetic_bars_are_never_promoted_beside_real_ones(
 def test_processed_csv_files_go(
     ledger: Ledger, build: Build, feed: Feed, queue: Queue, canned: str, data_dir: Path
 ) -> None:
-    """DELETE_AFTER_PROCESS removes the incoming CSV of what was trained, never the archive."""
+    """DELETE_AFTER_PROCESS removes the incoming CSV of what was trained, never the archive; registered models
+    are trained from that, and wait for no file."""
     sealed = feed(market(BARS, 1))
     assert (data_dir / sealed.csv_path).exists()
+    ledger.runs.start_or_join("registry-baseline", "baseline", "test")
 
     build(canned, delete_after_process=True).run(queue())
 

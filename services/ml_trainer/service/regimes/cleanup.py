@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from pathlib import Path
 
+from tidewheel.contracts.keys import REGISTRY_CONSUMERS
 from tidewheel.contracts.states import ClaimState
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
@@ -13,8 +14,12 @@ _log = logger(__name__)
 
 
 def delete_processed(ledger: Ledger, data_dir: Path, files: Iterable[SealedFile]) -> None:
-    """Delete the CSV of those `files` that every consumer with a recent run has processed."""
-    consumers = {run.consumer for run in ledger.runs.list(_RECENT_RUNS)}
+    """Delete the CSV of those `files` that every consumer with a recent run has processed.
+
+    Registered models are trained from the archive, and claim nothing.
+    """
+    recent = {run.consumer for run in ledger.runs.list(_RECENT_RUNS)}
+    consumers = {consumer for consumer in recent if not consumer.startswith(REGISTRY_CONSUMERS)}
     processed = [
         {one.file_id for one in ledger.claims.consumption(consumer) if one.state == ClaimState.PROCESSED}
         for consumer in consumers

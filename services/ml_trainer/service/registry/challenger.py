@@ -18,6 +18,7 @@ from tidewheel.models.horizons import HorizonModel
 from tidewheel.modelstore.bundle import BundleMeta
 from tidewheel.modelstore.code import code_digest
 from tidewheel.modelstore.store import Staged
+from tidewheel.registry.bundles import own_config
 from tidewheel.registry.config import FeatureConfig
 
 METRIC = "skill"  #: 1 - error / error of the naive forecast, on hours held out, the mean over horizons
@@ -89,10 +90,7 @@ class ForecastChallenger:
     def new_model(self, staged: Staged) -> NewModel:
         """What the ledger keeps of the published bundle, which serving reads at `<name>/<version>`."""
         horizons = self.model.horizons
-        config = {
-            "features": {str(horizon): list(self.model.features(horizon)) for horizon in horizons},
-            "units": "relative",
-        }
+        config = own_config(self.model, horizons)
         return NewModel(
             model_name=self.name,
             version=staged.version,
@@ -104,7 +102,7 @@ class ForecastChallenger:
             content_digest=staged.digest,
             format=ModelFormat.BUNDLE,
             feature_signatures=FeatureConfig.parse(config, horizons).signatures(),
-            outputs=1,
+            outputs=len(horizons),
             trusted=True,
             stream=self.stream.key,
             data_as_of=self.data_as_of,

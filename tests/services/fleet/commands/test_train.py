@@ -38,18 +38,20 @@ def registry(*options: str) -> Result:
 
 
 def test_it_trains_here_and_tells_what_came_of_it(ledger: Ledger) -> None:
-    """In words and in JSON: version, horizons, verdict, whether the alias moved; on the baseline's stream."""
+    """In words and in JSON: version, horizons, verdict, whether the alias moved; on the same stream by default."""
     stored(ledger, kinked())
 
     first = registry()
-    forest = json.loads(registry("--model", "random_forest", "--json").stdout)
+    again = json.loads(registry("--json").stdout)
 
     baseline = ledger.registry.get("baseline")
     assert baseline is not None and first.exit_code == 0
     assert first.stdout.startswith(f"baseline {baseline.version}: horizons 1, 3 h, data of {HOURLY} until 2023-12-02T")
+    assert "\nVerdict: forecast_champion: the baseline need not beat anybody" in first.stdout
     assert first.stdout.endswith("It is the champion now: GET /predict/baseline/1 asks it.\n")
-    assert (forest["state"], forest["moved"], forest["stream"]) == ("promoted", True, str(HOURLY))
-    assert forest["verdict"].startswith(f"forecast_champion: better than baseline {baseline.version}: ")
+    assert (again["state"], again["moved"], again["stream"]) == ("refused", False, str(HOURLY))
+    assert again["version"] == again["champion"] == baseline.version
+    assert again["verdict"].startswith(f"forecast_champion: not surely better than baseline {baseline.version}: ")
 
 
 def test_what_cannot_be_trained_is_one_sentence(ledger: Ledger) -> None:
