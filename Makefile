@@ -8,7 +8,7 @@ COMPOSE := docker compose -f compose.yml -f compose.autotrain.yml
 
 .PHONY: help
 help:  ## Print this menu
-	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' Makefile
 
 $(VENV)/.stamp: pyproject.toml requirements.lock
 	$(PYTHON) -m venv $(VENV)
@@ -17,12 +17,15 @@ $(VENV)/.stamp: pyproject.toml requirements.lock
 	touch $@
 
 ## Use it
-.PHONY: run tour-param up doctor clean-data
+.PHONY: run tour-param tour-registry up doctor clean-data
 run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (one to two minutes)
 	@$(BIN)/tidewheel demo
 
 tour-param: $(VENV)/.stamp  ## An engine trades with parameters that adapt, on a simulated market (one to three minutes)
 	@$(BIN)/tidewheel tour param
+
+tour-registry: $(VENV)/.stamp  ## Models of your own and of ours forecast and are measured, on a simulated market (one to two minutes)
+	@$(BIN)/tidewheel tour registry
 
 up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)
 	@$(BIN)/tidewheel up $(ARGS)

@@ -19,17 +19,46 @@ def tour() -> None:
 def param(seed: int, as_json: bool) -> None:
     """An engine trades with parameters that the controller picks, in `tour-param` under the home, wiped first."""
     from services.fleet.display import display
-    from services.fleet.local.supervisor import interrupt_on_stop_signals
     from services.fleet.tour.param import print_tour, run_tour
-    from tidewheel.kit.settings import Settings, load
 
     started = time.monotonic()
-    interrupt_on_stop_signals()
-    home: Path = load(Settings).tidewheel_home / "tour-param"
-    home.mkdir(parents=True, exist_ok=True)
-    told = run_tour(home, display(), seed=seed)
+    told = run_tour(_home("tour-param"), display(), seed=seed)
     seconds = time.monotonic() - started
     if as_json:
         print_json({**told.as_json(), "seconds": round(seconds, 1)})
     else:
         print_tour(told, seconds)
+
+
+@tour.command()
+@click.option("--seed", default=1, show_default=True, help="Seed of the simulated market.")
+@json_option
+def registry(seed: int, as_json: bool) -> None:
+    """Models of your own and of ours forecast and are measured, in `tour-registry` under the home, wiped first.
+
+    Exit status 1 where the fleet broke a promise.
+    """
+    from services.fleet.display import display
+    from services.fleet.tour.registry import report
+    from services.fleet.tour.registry.steps import run_tour
+
+    started = time.monotonic()
+    told = run_tour(_home("tour-registry"), display(), seed=seed)
+    seconds = time.monotonic() - started
+    if as_json:
+        print_json({**report.as_json(told), "seconds": round(seconds, 1)})
+    else:
+        report.print_tour(told, seconds)
+    if told.checks.violations:
+        raise SystemExit(1)
+
+
+def _home(name: str) -> Path:
+    """The tour's own home; from here on a stop signal ends it in good order."""
+    from services.fleet.local.supervisor import interrupt_on_stop_signals
+    from tidewheel.kit.settings import Settings, load
+
+    interrupt_on_stop_signals()
+    home: Path = load(Settings).tidewheel_home / name
+    home.mkdir(parents=True, exist_ok=True)
+    return home

@@ -1,0 +1,48 @@
+"""The tour's end, for people and for programs."""
+
+from typing import Any
+
+from services.fleet.tour.registry.steps import Tour
+
+
+def as_json(tour: Tour) -> dict[str, Any]:
+    """JSON values only."""
+    return {
+        "forecasts": sum(map(len, tour.answers.values())),
+        "trained": tour.trained,
+        "metrics": tour.metrics,
+        "refused": [
+            {"what": what, "status": status, "code": code, "detail": detail}
+            for what, status, code, detail in tour.refused
+        ],
+        "checks": tour.checks.made,
+        "violations": tour.checks.violations,
+    }
+
+
+def print_tour(tour: Tour, seconds: float) -> None:
+    """The metrics as a table, and the count."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(highlight=False)
+    grid = Table(title="what came of the saved forecasts", title_justify="left", box=box.ROUNDED)
+    for name in ("model", "hours", "scored", "open", "error", "naive error", "skill", "90 % interval held", "PSI"):
+        grid.add_column(name, justify="left" if name == "model" else "right")
+    for name, told in tour.metrics.items():
+        for each in told["horizons"]:
+            drifts = [drift["psi"] for drift in each["drift"].values() if drift and drift["psi"] is not None]
+            cells = (
+                f"{each['mae']:,.1f}" if each["n"] else "", f"{each['naive_mae']:,.1f}" if each["n"] else "",
+                f"{each['skill']:+.3f}" if each["n"] else "",
+                "" if each["coverage"] is None else f"{each['coverage']:.0%} of {each['coverage_n']}",
+                f"{max(drifts):.2f}" if drifts else "",
+            )  # fmt: skip
+            grid.add_row(name, str(each["horizon"]), str(each["n"]), str(each["open"]), *cells)
+    console.print(grid)
+    console.print(f"our forest: {tour.trained['verdict']}")
+    for violation in tour.checks.violations:
+        console.print(f"violation: {violation}")
+    console.print(f"{tour.checks.made} checks, {len(tour.checks.violations)} violations; {seconds:.1f} s in all")
+    console.print("The market is made so that something can be learnt; it shows the registry, not a profit.")
