@@ -79,6 +79,11 @@ def test_what_is_trained_is_served_at_once(
         assert client.get("/predict/baseline/3").json()["code"] == "model_not_found"
         baseline, forest = train("baseline", in_a_child), train("random_forest")
         told = {name: client.get(f"/predict/{name}/3").json() for name in ("baseline", "random_forest")}
+        body = {"model_name": "test_model", "model_type": "LinearRegression", "prediction_horizons": [1, 3]}
+        file = {"file_path": "/app/trained_models/baseline_model.joblib"}  # the document's; a .skops stands for it
+        assert client.post("/models/register", json=body | file).status_code == 201
+        same = client.get("/predict/test_model/3").json()["predicted_value"]
+        assert same == pytest.approx(told["baseline"]["predicted_value"], rel=1e-12)
 
     assert (baseline.state, forest.state) == (RunState.PROMOTED, RunState.PROMOTED), (baseline, forest)
     assert (baseline.claimed_files, baseline.window_bars) == (0, HOURS - HOURS // 5)

@@ -1,9 +1,11 @@
 """What the tour holds the fleet to: each check is counted, and one that fails is told and remembered."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpx
+import numpy as np
 
 from services.fleet.display import Display
 
@@ -28,3 +30,26 @@ class Checks:
         body: dict[str, Any] = answer.json()
         self.that(what, answer.status_code == status and (code is None or body.get("code") == code), answer.text)
         return body
+
+
+def hold_against_truth(
+    checks: Checks, which: str, told: Mapping[str, Any], came: Sequence[tuple[Mapping[str, Any], float]]
+) -> None:
+    """One horizon's metrics are the sums over what was answered and the closes that came, to 1e-9."""
+    if not came:
+        return
+    answers, closes = [answer for answer, _ in came], np.array([close for _, close in came])
+    off = np.abs(np.array([answer["predicted_value"] for answer in answers]) - closes)
+    naive = np.abs(np.array([answer["current_price"] for answer in answers]) - closes)
+    held = [
+        answer["interval"]["lower"] <= close <= answer["interval"]["upper"]
+        for answer, close in came
+        if answer["interval"]["lower"] is not None
+    ]
+    expected = {
+        "n": len(came), "mae": off.mean(), "rmse": np.sqrt((off**2).mean()), "naive_mae": naive.mean(),
+        "skill": 1 - off.mean() / naive.mean(), "coverage": np.mean(held) if held else None, "coverage_n": len(held),
+    }  # fmt: skip
+    for name, value in expected.items():
+        same = told[name] is value if value is None else abs(told[name] - value) <= 1e-9 * max(1.0, abs(value))
+        checks.that(f"{name} {which} is the sum of what came", same, (told[name], value))

@@ -27,8 +27,12 @@ def print_tour(tour: Tour, seconds: float) -> None:
     from rich.table import Table
 
     console = Console(highlight=False)
-    grid = Table(title="what came of the saved forecasts", title_justify="left", box=box.ROUNDED)
-    for name in ("model", "hours", "scored", "open", "error", "naive error", "skill", "90 % interval held", "PSI"):
+    grid = Table(
+        title="what came of the saved forecasts: mean error in USDT, 90 % intervals",
+        title_justify="left",
+        box=box.ROUNDED,
+    )
+    for name in ("model", "h", "scored", "open", "error", "naive", "skill", "held", "PSI"):
         grid.add_column(name, justify="left" if name == "model" else "right")
     for name, told in tour.metrics.items():
         for each in told["horizons"]:
@@ -36,7 +40,7 @@ def print_tour(tour: Tour, seconds: float) -> None:
             cells = (
                 f"{each['mae']:,.1f}" if each["n"] else "", f"{each['naive_mae']:,.1f}" if each["n"] else "",
                 f"{each['skill']:+.3f}" if each["n"] else "",
-                "" if each["coverage"] is None else f"{each['coverage']:.0%} of {each['coverage_n']}",
+                "" if each["coverage"] is None else f"{each['coverage']:.0%}",
                 f"{max(drifts):.2f}" if drifts else "",
             )  # fmt: skip
             grid.add_row(name, str(each["horizon"]), str(each["n"]), str(each["open"]), *cells)

@@ -11,19 +11,24 @@ from services.ml_trainer.service.registry.opponents import Opponent, Unopposed, 
 from services.ml_trainer.service.registry.ordering import family_of, needed_hours, trainable
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.errors import BadInput, NotEnoughData
-from tidewheel.contracts.keys import REGISTRY_CONSUMERS, StreamKey
+from tidewheel.contracts.keys import BASELINE, REGISTRY_CONSUMERS, StreamKey
+from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.frames import CandleFrame
 from tidewheel.gates.forecasts import ForecastCandidate, ForecastChampionStep, ForecastSchemaStep
 from tidewheel.gates.gate import Gate, Step
 from tidewheel.gates.splits import split
+from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run, Stream
 from tidewheel.models.horizons import HORIZONS, HorizonModel
 from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore, Staged
+from tidewheel.registry.export import FILE_NAME, put_file
 from tidewheel.registry.service import ModelService
+
+_log = logger(__name__)
 
 
 class RegistryTraining:
@@ -32,6 +37,7 @@ class RegistryTraining:
     def __init__(self, ledger: Ledger, store: ModelStore, settings: TrainerSettings) -> None:
         """`store` is that of TRAINED_MODELS_DIR: what is published there is served from there."""
         self._ledger, self._settings = ledger, settings
+        self._models_dir = store.models_dir
         self._models = ModelService(store.models_dir)
         self._compared = Publishing(store, _gate(ForecastChampionStep()))
         self._unopposed = Publishing(store, _gate(Unopposed()))
@@ -68,7 +74,10 @@ class RegistryTraining:
             opponent=opponent,
             errors=measured(model, hours, cut),
         )
-        return self._publish(attempt, challenger)
+        run = self._publish(attempt, challenger)
+        if name == BASELINE and run.state is RunState.PROMOTED:
+            self._leave_file(model)
+        return run
 
     def _publish(self, attempt: Attempt, challenger: ForecastChallenger) -> Run:
         def write_down(staged: Staged, verdict: Verdict) -> Run:
@@ -79,6 +88,13 @@ class RegistryTraining:
         opposed = challenger.opponent.must_be_beaten(challenger.name, challenger.model)
         publishing = self._compared if opposed else self._unopposed
         return publishing.publish(challenger.name, challenger, attempt.watch, write_down)
+
+    def _leave_file(self, model: HorizonModel) -> None:
+        """The baseline as a small file to try registration with; the version is published with or without it."""
+        try:
+            put_file(self._models_dir, model)
+        except OSError as error:
+            _log.warning("baseline_file_not_written", file=FILE_NAME, reason=str(error))
 
 
 def _gate(comparison: Step[ForecastCandidate]) -> Gate[ForecastCandidate]:
