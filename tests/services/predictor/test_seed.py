@@ -12,22 +12,21 @@ from click.testing import CliRunner
 from fastapi.testclient import TestClient
 
 from services.fleet.commands.models import models
+from services.ml_trainer.service.registry.ordering import order
+from services.ml_trainer.service.trainings import build_trainer
+from services.ml_trainer.settings import TrainerSettings
 from services.model_service import ModelService
 from services.predictor.app import build
 from services.predictor.settings import PredictorSettings
+from tests.services.ml_trainer.hourly import FitHere
 from tests.services.predictor.conftest import stored
 from tests.services.predictor.test_registry import HOURLY, hours
-from tidewheel.contracts.canonical import digest_of
-from tidewheel.contracts.keys import BASELINE, version_name
-from tidewheel.contracts.states import ModelFormat, Origin
+from tidewheel.contracts.keys import BASELINE
+from tidewheel.contracts.states import Origin, RunState
 from tidewheel.features.hourly import BASE, table, target
+from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.registry.records import NewModel
-from tidewheel.models.horizons import HorizonModel
-from tidewheel.modelstore.bundle import BundleMeta, describe
-from tidewheel.registry.config import FeatureConfig
-from tidewheel.registry.export import put_file
 
 RESULT = {
     "model_name", "base_timestamp", "prediction_horizon", "predicted_value", "predicted_time", "current_price",
@@ -124,39 +123,21 @@ def test_a_model_with_features_of_its_own(client: TestClient, root: Path) -> Non
     assert (registered["feature_config"], registered["aliases"]) == ({"features": list(names)}, ["champion"])
 
 
-def baseline(ledger: Ledger, root: Path) -> HorizonModel:
-    """The registry's baseline, trained on the first two thirds of the hours and registered."""
-    part = hours(STORED * 2 // 3)
-    model = HorizonModel.fit(part, family=BASELINE, horizons=(1, 3, 24), seed=42)
-    meta = BundleMeta(
-        data_as_of=model.end, max_feature_time=int(part.open_time[-1]), feature_signature=model.signature, seed=42,
-        code_digest="0" * 64, origin=Origin.REPLAY, metrics={}, metric_name="skill", metric_value=None,
-        claimed_files=0, lineage={},
-    )  # fmt: skip
-    manifest, files = describe(BASELINE, model.to_payload(), meta)
-    folder = root / BASELINE / manifest.version
-    folder.mkdir(parents=True)
-    for name, content in files.items():
-        (folder / name).write_bytes(content)
-    config = {"features": {str(each): list(model.features(each)) for each in model.horizons}, "units": "relative"}
-    digest = digest_of({"content": manifest.digest})
-    new = NewModel(
-        model_name=BASELINE, version=version_name(model.end, digest), model_type="LinearRegression",
-        prediction_horizons=model.horizons, file_path=f"{BASELINE}/{manifest.version}", feature_config=config,
-        digest=digest, content_digest=manifest.digest, format=ModelFormat.BUNDLE, outputs=len(model.horizons),
-        feature_signatures=FeatureConfig.parse(config, model.horizons).signatures(), trusted=True,
-    )  # fmt: skip
-    ledger.registry.register(new, "test")
-    put_file(root, model)
-    return model
+@pytest.fixture
+def baseline(root: Path, ledger: Ledger, tmp_path: Path) -> None:
+    """The registry's baseline, trained as the fleet trains it when it has none."""
+    settings = load(TrainerSettings, models_dir=tmp_path / "models", auth_mode="dev", trained_models_dir=root)
+    order(ledger, BASELINE, HOURLY, "test")
+    run = build_trainer(ledger, FitHere(tmp_path / "work"), settings).run(1)
+    assert run is not None and run.state is RunState.PROMOTED
 
 
-def test_the_baseline_and_the_test_model(client: TestClient, root: Path, ledger: Ledger) -> None:
+@pytest.mark.usefixtures("baseline")
+def test_the_baseline_and_the_test_model(client: TestClient) -> None:
     """By POST and GET, saved or not, filtered; and the file of the test model, which forecasts what the baseline does.
 
     The document names it as .joblib: its conversion stands for it, and the answer says so.
     """
-    baseline(ledger, root)
     registration = {
         "model_name": "test_model",
         "model_type": "LinearRegression",
@@ -184,9 +165,9 @@ def test_the_baseline_and_the_test_model(client: TestClient, root: Path, ledger:
     assert list(counts.values()) == [1, 0, 1]
 
 
+@pytest.mark.usefixtures("baseline")
 def test_the_documented_calls_in_python(root: Path, ledger: Ledger) -> None:
     """/app/trained_models names the folder of the setting; each call takes `db` where the document puts it."""
-    baseline(ledger, root)
     db = ledger
     model_service = ModelService(models_directory="/app/trained_models")
 
