@@ -3,7 +3,7 @@
 import os
 import stat
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from tidewheel.modelstore.store import ModelStore
 
 _ORPHAN_SECONDS = 3_600  #: a living trainer publishes within seconds of the rename
 _HEARD_OF_MS = 86_400_000  #: a frozen predictor may wake within a day and go on with what it has loaded
+_Unneeded = Callable[[str], Mapping[str, str]]  #: of a family: version -> why nobody needs it
 _log = logger(__name__)
 
 
@@ -30,14 +31,17 @@ class Doomed:
 
 
 class Retention:
-    """Removes a family's refused versions beyond the newest `keep_refused`, and what dead processes left unfinished.
+    """Removes refused versions beyond the newest `keep_refused` of a family or of a registered model, and what dead
+    processes left unfinished.
 
-    What was ever promoted stays, as a target of a rollback; so does what a replica has loaded, and what anybody reads
-    or publishes just now: they hold a lock, and the ledger is asked once more when nobody does.
+    What was ever promoted or given an alias stays, as a target of a rollback; so does what a replica has loaded or a
+    prediction was saved of, and what anybody reads or publishes just now: they hold a lock, and the ledger is asked
+    once more when nobody does. A user's model is never touched.
     """
 
-    def __init__(self, ledger: Ledger, store: ModelStore, keep_refused: int) -> None:
-        self._ledger, self._store, self._keep = ledger, store, keep_refused
+    def __init__(self, ledger: Ledger, store: ModelStore, trained: ModelStore, keep_refused: int) -> None:
+        """`store` is that of MODELS_DIR, `trained` that of TRAINED_MODELS_DIR."""
+        self._ledger, self._store, self._trained, self._keep = ledger, store, trained, keep_refused
 
     def __call__(self) -> None:
         """Remove all that may go."""
@@ -52,26 +56,29 @@ class Retention:
 
     def plan(self) -> list[Doomed]:
         """What may go now, and why; removes nothing."""
-        models_dir, families = self._store.models_dir, self._ledger.versions.families()
-        versions = [doomed for family in families for doomed in self._versions(family)]
+        families = self._ledger.versions.families()
+        versions = [doomed for family in families for doomed in self._versions(self._store, family, self._unneeded)]
+        names = sorted({model.model_name for model in self._ledger.registry.all() if model.run_id is not None})
+        models = [doomed for name in names for doomed in self._versions(self._trained, name, self._unneeded_models)]
         abandoned = [
             Doomed(path, "left by a process that died", _bytes(path), partial(remove, models_dir, path))
+            for models_dir in (self._store.models_dir, self._trained.models_dir)
             for path in leftovers(models_dir)
         ]
         half_written = [
             Doomed(path, "half-written by a process that died", _bytes(path), partial(_unlink, path))
             for path in self._ledger.half_written()
         ]
-        return [*versions, *abandoned, *half_written]
+        return [*versions, *models, *abandoned, *half_written]
 
-    def _versions(self, family: str) -> Iterator[Doomed]:
-        for version, why in self._unneeded(family).items():
-            path = self._store.path(family, version)
+    def _versions(self, store: ModelStore, family: str, unneeded: _Unneeded) -> Iterator[Doomed]:
+        def prune(version: str) -> bool:
+            return bool(store.prune(family, [version], needed=lambda name: name not in unneeded(family)))
+
+        for version, why in unneeded(family).items():
+            path = store.path(family, version)
             if path.is_dir():
-                yield Doomed(path, why, _bytes(path), partial(self._prune, family, version))
-
-    def _prune(self, family: str, version: str) -> bool:
-        return bool(self._store.prune(family, [version], needed=lambda name: name not in self._unneeded(family)))
+                yield Doomed(path, why, _bytes(path), partial(prune, version))
 
     def _unneeded(self, family: str) -> dict[str, str]:
         """Version -> why nobody needs it."""
@@ -85,11 +92,29 @@ class Retention:
             if version.version not in served and version.verdict is not None and not version.verdict.passed
         ]
         refused.sort(key=lambda version: version.created_at, reverse=True)
-        why = f"refused, and not among the newest {self._keep} refused ones"
-        unneeded = {version.version: why for version in refused[self._keep :]}
+        unneeded = {version.version: self._refused for version in refused[self._keep :]}
         for version in self._orphans(family, {version.version for version in known}):
             unneeded[version] = "no run published it"
         return {version: why for version, why in unneeded.items() if version not in served | loaded | {current}}
+
+    def _unneeded_models(self, name: str) -> dict[str, str]:
+        """The same of a registered model: those of its versions that a run made."""
+        registry = self._ledger.registry
+        named = {move.version for alias in registry.aliases(name) for move in registry.moves(name, alias.alias)}
+        refused = [
+            model.version
+            for model in registry.versions(name)
+            if model.version not in named
+            and model.run_id is not None
+            and model.verdict is not None
+            and not model.verdict.passed
+        ]
+        older = refused[self._keep :]
+        return {version: self._refused for version in older if not self._ledger.predictions.counts(name, version)}
+
+    @property
+    def _refused(self) -> str:
+        return f"refused, and not among the newest {self._keep} refused ones"
 
     def _orphans(self, family: str, known: set[str]) -> list[str]:
         """Bundles whose trainer lost its lease, or died, between the rename and the ledger's transaction."""

@@ -46,5 +46,8 @@ class KeeperSettings(IngesterSettings):
         description="How long work may wait unclaimed before its hint is sent again.",
     )
     keep_refused: int = Field(
-        5, validation_alias="TIDEWHEEL_KEEP_REFUSED", ge=0, description="Refused versions of a family kept on disk."
+        5,
+        validation_alias="TIDEWHEEL_KEEP_REFUSED",
+        ge=0,
+        description="Refused versions of a family, or of a model that was trained here, kept on disk.",
     )

@@ -58,7 +58,13 @@ def store(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "models")
 
 
-def stage(store: ModelStore, number: int) -> Staged:
+@pytest.fixture
+def trained(tmp_path: Path) -> ModelStore:
+    """An empty folder of registered models."""
+    return ModelStore(tmp_path / "trained_models")
+
+
+def stage(store: ModelStore, number: int, family: str = "hmm") -> Staged:
     """A staged bundle of `number`: the same bytes and version each time."""
     meta = BundleMeta(
         data_as_of=1_768_089_600_000,
@@ -73,7 +79,7 @@ def stage(store: ModelStore, number: int) -> Staged:
         claimed_files=0,
         lineage={},
     )
-    return store.stage("hmm", {"model.json": json.dumps({"number": number}).encode()}, meta)
+    return store.stage(family, {"model.json": json.dumps({"number": number}).encode()}, meta)
 
 
 @pytest.fixture

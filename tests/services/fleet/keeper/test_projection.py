@@ -163,7 +163,13 @@ def test_a_removed_link_comes_back(ledger: Ledger, store: ModelStore, projection
 @pytest.mark.parametrize("place", ["hmm/current", "current", "registry/hmm.json"])
 @pytest.mark.parametrize("act", ["follow", "reconcile"])
 def test_a_folder_in_the_way_is_put_aside_whole(
-    ledger: Ledger, store: ModelStore, projection: Projection, publish: Publish, place: str, act: str
+    ledger: Ledger,
+    store: ModelStore,
+    trained: ModelStore,
+    projection: Projection,
+    publish: Publish,
+    place: str,
+    act: str,
 ) -> None:
     """`cp -r` onto `current` instead of a link: the next promotion is served, nothing of the folder is lost."""
     old = publish()
@@ -174,7 +180,7 @@ def test_a_folder_in_the_way_is_put_aside_whole(
     newer = publish()
 
     assert getattr(projection, act)("hmm") == newer
-    Retention(ledger, store, keep_refused=0)()
+    Retention(ledger, store, trained, keep_refused=0)()
 
     assert store.current("hmm") == newer == champion(ledger) and store.link_fault("hmm") is None
     assert (store.models_dir / "current").resolve().name == newer
@@ -184,29 +190,31 @@ def test_a_folder_in_the_way_is_put_aside_whole(
     assert (aside / "model.json").read_bytes() == (store.path("hmm", old) / "model.json").read_bytes()
 
 
-def test_refused_versions_are_pruned_after_five(ledger: Ledger, store: ModelStore, publish: Publish) -> None:
+def test_refused_versions_are_pruned_after_five(
+    ledger: Ledger, store: ModelStore, trained: ModelStore, publish: Publish
+) -> None:
     """The newest five stay to be looked at, and whatever was promoted stays as a target of a rollback."""
     old, new = publish(), publish()
     refused = [publish(passed=False) for _ in range(7)]
 
-    Retention(ledger, store, keep_refused=5)()
+    Retention(ledger, store, trained, keep_refused=5)()
 
     assert set(store.versions("hmm")) == {old, new, *refused[2:]}
     assert len(ledger.versions.all("hmm")) == 9
 
 
 def test_a_bundle_that_no_ledger_row_names_goes_after_an_hour(
-    ledger: Ledger, store: ModelStore, publish: Publish
+    ledger: Ledger, store: ModelStore, trained: ModelStore, publish: Publish
 ) -> None:
     """What a zombie renamed into place and could not publish is collected, but not while it may still be published."""
     kept = publish()
     orphan = store.path("hmm", "v2026-01-01-0a0b0c0d")
     shutil.copytree(store.path("hmm", kept), orphan)
-    Retention(ledger, store, keep_refused=5)()
+    Retention(ledger, store, trained, keep_refused=5)()
     assert orphan.is_dir()
 
     os.utime(orphan, (0, 0))
-    Retention(ledger, store, keep_refused=5)()
+    Retention(ledger, store, trained, keep_refused=5)()
 
     assert store.versions("hmm") == [kept]
 

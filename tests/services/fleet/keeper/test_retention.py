@@ -12,7 +12,10 @@ import pytest
 
 from services.fleet.keeper.retention import Retention
 from services.ml_trainer.service.promotions import Promotions
-from tests.services.fleet.keeper.conftest import Publish, stage
+from tests.libs.ledger.registry.registering import new_model, new_prediction
+from tests.services.fleet.keeper.conftest import BTC, Publish, stage
+from tidewheel.contracts.states import Origin
+from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.files import shared
 from tidewheel.modelstore.store import ModelStore
@@ -29,9 +32,9 @@ with shared(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def retention(ledger: Ledger, store: ModelStore) -> Retention:
+def retention(ledger: Ledger, store: ModelStore, trained: ModelStore) -> Retention:
     """Keeps no refused version."""
-    return Retention(ledger, store, keep_refused=0)
+    return Retention(ledger, store, trained, keep_refused=0)
 
 
 @pytest.fixture
@@ -171,3 +174,34 @@ def test_pruning_does_not_take_a_version_that_is_being_read(
     with shared(store.path("hmm", version)):
         retention()
     assert store.versions("hmm") == [version]
+
+
+def test_a_refused_model_that_was_trained_here_goes_and_a_users_stays(
+    ledger: Ledger, trained: ModelStore, retention: Retention
+) -> None:
+    """Its row stays with the verdict. What had an alias, or made a prediction that was saved, keeps its files."""
+    ledger.streams.register(BTC, Origin.REPLAY)
+    names = []
+    for number in range(5):
+        staged = stage(trained, number, "random_forest")
+        trained.publish(staged)
+        names.append(staged.version)
+        files = {"digest": staged.digest, "content_digest": staged.digest, "version": staged.version}
+        new = new_model(number, "random_forest", **files)
+        if number == 4:
+            ledger.registry.register(new, "desk")
+            continue
+        run, _ = ledger.runs.start_or_join("registry-random_forest", "random_forest", "test")
+        lease = ledger.runs.lease(run.id, "test", 60_000)
+        assert lease is not None
+        verdict = Verdict(steps=(StepResult(step="forecast_champion", passed=number == 0, reason="a test said so"),))
+        lease.publish_model(new, verdict)
+    promoted, asked, staging, refused, theirs = names
+    ledger.predictions.save(new_prediction(model_name="random_forest", model_version=asked))
+    ledger.registry.move_alias("random_forest", "staging", staging, "desk", "to look at")
+
+    assert [doomed.path.name for doomed in retention.plan()] == [refused]
+    retention()
+
+    assert set(trained.versions("random_forest")) == {promoted, asked, staging, theirs}
+    assert {row.version for row in ledger.registry.versions("random_forest")} == set(names)
