@@ -19,6 +19,7 @@ from tidewheel.features.signature import Feature, feature_signature
 BASE = ("lag_1h", "lag_2h", "lag_24h", "SMA_10h", "price_change_1h")  #: for every horizon
 _FROM_A_DAY = ("lag_48h", "SMA_24h", "price_change_24h")
 _FROM_A_WEEK = ("lag_168h", "SMA_168h")
+VOLATILITY_HOURS = 24  #: that volatility looks back
 _NAMED = 5  #: most missing bars that a refusal lists
 
 
@@ -134,6 +135,23 @@ def target(hours: CandleFrame, horizon: int, *, relative: bool) -> Floats:
         raise BadInput(f"horizon {horizon} is not possible; forecasts look 1 hour or more ahead")
     after = _close_at(hours, hours.open_time + horizon * HOUR)
     return after / hours.close - 1.0 if relative else after
+
+
+def volatility(hours: CandleFrame) -> Floats:
+    """How far the price went in an hour of late: mean |close / the close an hour earlier - 1| over 24 hours.
+
+    Of the hours up to and with each bar, shape [n]; NaN where fewer than 12 of those moves are known.
+
+    Raises:
+        BadInput: the bars are not hours.
+    """
+    _require_hours(hours)
+    closes = np.array([_close_at(hours, hours.open_time - back * HOUR) for back in range(VOLATILITY_HOURS + 1)])
+    moves = np.abs(closes[:-1] / closes[1:] - 1.0).T
+    known = ~np.isnan(moves)
+    counts = known.sum(axis=1)
+    enough = 2 * counts >= VOLATILITY_HOURS
+    return np.where(enough, _sum_of_columns(np.where(known, moves, 0.0)) / np.maximum(counts, 1), np.nan)
 
 
 def signature(names: Sequence[str], *, relative: bool) -> str:

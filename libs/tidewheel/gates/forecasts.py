@@ -130,7 +130,7 @@ class _Comparison:
     horizons: Sequence[int]  # [k], those that both have
     known: NDArray[np.bool_]  # [bars], base times at which both forecast every one of them, and all came
     errors: Floats  # [3, k, n] at those: |forecast - close| / price of challenger, opponent, naive
-    inside: NDArray[np.bool_]  # [k, n], the challenger's interval held the close
+    inside: Floats  # [k, n], 1 where the challenger's interval held the close, else 0; NaN where it gives none
 
     @classmethod
     def of(cls, candidate: ForecastCandidate, horizons: Sequence[int]) -> "_Comparison":
@@ -140,9 +140,9 @@ class _Comparison:
         foretold = np.array([[rival.forecast(horizon, hours) for horizon in horizons] for rival in rivals])
         errors = np.abs(foretold - came) / hours.close
         known = (hours.open_time >= candidate.cut) & ~np.isnan(errors).any(axis=(0, 1))
-        widths = [candidate.model.band(horizon).half_width for horizon in horizons]
-        reach = np.array([np.inf if width is None else width for width in widths])
-        return cls(horizons, known, errors[:, :, known], errors[0][:, known] <= reach[:, None])
+        reach = np.array([candidate.model.reach(horizon, hours) for horizon in horizons])
+        inside = np.where(np.isnan(reach), np.nan, errors[0] * hours.close <= reach)
+        return cls(horizons, known, errors[:, :, known], inside[:, known])
 
     @property
     def still(self) -> list[int]:
@@ -167,7 +167,7 @@ class _Comparison:
                 "opponent_mae": mae[1],
                 "naive_mae": mae[2],
                 "skill": 1.0 - mae[0] / mae[2] if mae[2] else None,
-                "coverage": Coverage.of(inside).share,
+                "coverage": Coverage.of(inside[~np.isnan(inside)] > 0.0).share,
             }
             for horizon, mae, inside in rows
         }

@@ -5,9 +5,10 @@ the half width of every later interval. Where the next residual is exchangeable 
 probability of at least `level` and less than level + 1 / (n + 1), whatever the model and the law of the errors.
 
 Forecasts in time are not exchangeable: volatility comes in clusters, and forecasts over h hours share hours with their
-neighbours. So the level is an aim here, and `Coverage`, measured on forecasts that came true, is the check.
+neighbours. Residuals divided by a scale that is known at the time of the forecast are nearer to that, and the interval
+gets as wide as the hour is wild. Still the level is an aim, and `Coverage`, measured on what came, is the check.
 
-Reference: Lei et al., Distribution-free predictive inference for regression, JASA 2018, theorem 2.2.
+Reference: Lei et al., Distribution-free predictive inference for regression, JASA 2018, theorem 2.2; the scale, 5.2.
 """
 
 import math
@@ -53,11 +54,11 @@ class Conformal:
         needed = next(n for n in range(self.n + 1, 1_000_000) if _rank(n, self.level) <= n)
         return f"{self.n} residuals are known; an interval of level {self.level:g} needs {needed}"
 
-    def around(self, predicted: float, price: float) -> tuple[float, float] | None:
-        """Bounds of the interval in prices, where the residuals are relative to `price`; None without a half width."""
+    def around(self, predicted: float, scale: float) -> tuple[float, float] | None:
+        """Bounds of the interval in prices, where the residuals are in units of `scale`; None without a half width."""
         if self.half_width is None:
             return None
-        reach = self.half_width * price
+        reach = self.half_width * scale
         return predicted - reach, predicted + reach
 
 

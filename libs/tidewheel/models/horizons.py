@@ -6,6 +6,9 @@ answer the simple return to the close h hours on, so a level that the fit never 
 A documented feature that the market hardly ever has (a mean over a week, where weekends are closed) is not one of the
 model's: `features` names those that it does read.
 
+The width of the interval follows the volatility of the last day where the horizon is no longer than that: shocks are
+gone within days, so beyond a day the width is constant.
+
 Rows are taken in time: the older ones fit, the newer ones calibrate the interval. A row's label must be known before
 the first row of the next slice: no hour is behind both.
 """
@@ -20,7 +23,16 @@ from tidewheel.contracts.canonical import canonical_json, digest_of
 from tidewheel.contracts.errors import BadBundle, BadInput, NotEnoughData
 from tidewheel.contracts.times import HOUR, UtcMillis
 from tidewheel.features.frames import CandleFrame, Floats
-from tidewheel.features.hourly import CATALOGUE, documented, lookback, signature, table, target
+from tidewheel.features.hourly import (
+    CATALOGUE,
+    VOLATILITY_HOURS,
+    documented,
+    lookback,
+    signature,
+    table,
+    target,
+    volatility,
+)
 from tidewheel.models.base import Payload
 from tidewheel.models.conformal import Conformal
 from tidewheel.models.drift import Reference
@@ -36,7 +48,8 @@ _FEWEST_PERCENT = 10  #: of the bars at which a feature must be known to be one 
 _CALIBRATE_PERCENT = 25  #: of the rows, where the fit keeps its 200
 _MOST_HOURS = 24 * 365 * 10  #: of a horizon
 _MEMBERS = ("horizons", "left_out", "seed", "start", "end")
-_HORIZON_MEMBERS = ("features", "fit_rows", "calibrate_rows", "level", "half_width", "reference")
+_HORIZON_MEMBERS = ("features", "fit_rows", "calibrate_rows", "level", "half_width", "scale", "reference")
+_SCALED, _CONSTANT = "volatility", "price"  #: what the width of an interval is proportional to
 _REGRESSORS: Mapping[str, type[LinearModel] | type[Forest]] = {"baseline": LinearModel, "random_forest": Forest}
 FAMILIES = tuple(_REGRESSORS)
 
@@ -47,10 +60,11 @@ class Forecaster:
 
     features: tuple[str, ...]  #: names of its columns, relative to the price
     regressor: LinearModel | Forest
-    band: Conformal  #: of the calibration residuals, relative to the price
+    band: Conformal  #: of the calibration residuals, relative to the price, and where `scaled` to the volatility
+    scaled: bool
     reference: tuple[Reference, ...]  #: of each feature in the rows of the fit
     fit_rows: int
-    calibrate_rows: int
+    calibrate_rows: int  #: whose residuals are in the band
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -121,8 +135,23 @@ class HorizonModel:
         return self._part(horizon).features
 
     def band(self, horizon: int) -> Conformal:
-        """The interval around a forecast over `horizon`, relative to the price at its base time."""
+        """The interval around a forecast over `horizon`, in units of `scale`."""
         return self._part(horizon).band
+
+    def scale(self, horizon: int, hours: CandleFrame) -> Floats:
+        """What `band` is in units of at each bar, shape [n], in prices: the close, up to a day ahead times volatility.
+
+        NaN where the volatility is not known, or the price stood still.
+        """
+        if not self._part(horizon).scaled:
+            return hours.close.copy()
+        moves = volatility(hours)
+        return hours.close * np.where(moves > 0.0, moves, np.nan)
+
+    def reach(self, horizon: int, hours: CandleFrame) -> Floats:
+        """Half the width of the interval around the forecast at each bar, in prices, shape [n]; NaN as `scale`."""
+        half_width = self.band(horizon).half_width
+        return self.scale(horizon, hours) * (np.nan if half_width is None else half_width)
 
     def reference(self, horizon: int) -> dict[str, Reference]:
         """What each feature of `horizon` looked like in the rows of the fit."""
@@ -204,6 +233,8 @@ class _Slices:
     features: tuple[str, ...]
     rows: Floats  # [n, f], features of every usable bar, oldest first
     targets: Floats  # [n]
+    volatility: Floats  # [n], NaN where it is not known
+    horizon: int
     fit: int  # the first so many rows fit
     calibrate: int  # from this row on they calibrate
 
@@ -231,21 +262,27 @@ def _slices(hours: CandleFrame, horizon: int) -> _Slices | str:
             f"{len(opened)} bars have all features and an outcome, of which {fit} may fit and {len(opened) - first} "
             f"calibrate; {MIN_FIT} and {MIN_CALIBRATE} are needed"
         )
-    return _Slices(features, rows[usable], targets[usable], fit, first)
+    return _Slices(features, rows[usable], targets[usable], volatility(hours)[usable], horizon, fit, first)
 
 
 def _fitted(slices: _Slices, family: str, seed: int, trees: int) -> Forecaster:
     rows, targets = slices.rows[: slices.fit], slices.targets[: slices.fit]
     linear = _REGRESSORS[family] is LinearModel
     regressor = LinearModel.fit(rows, targets) if linear else Forest.fit(rows, targets, seed=seed, trees=trees)
-    later = slices.rows[slices.calibrate :]
+    residuals = slices.targets[slices.calibrate :] - regressor.predict(slices.rows[slices.calibrate :])
+    moves = slices.volatility[slices.calibrate :]
+    moved = moves > 0.0
+    # A market that mostly stood still has no volatility to follow.
+    scaled = slices.horizon <= VOLATILITY_HOURS and int(moved.sum()) >= MIN_CALIBRATE
+    band = Conformal.of(residuals[moved] / moves[moved] if scaled else residuals)
     return Forecaster(
         features=slices.features,
         regressor=regressor,
-        band=Conformal.of(slices.targets[slices.calibrate :] - regressor.predict(later)),
+        band=band,
+        scaled=scaled,
         reference=tuple(Reference.of(column) for column in rows.T),
         fit_rows=len(rows),
-        calibrate_rows=len(later),
+        calibrate_rows=band.n,
     )
 
 
@@ -256,6 +293,7 @@ def _members(part: Forecaster) -> dict[str, Any]:
         "calibrate_rows": part.calibrate_rows,
         "level": part.band.level,
         "half_width": part.band.half_width,
+        "scale": _SCALED if part.scaled else _CONSTANT,
         "reference": {
             name: {"edges": list(found.edges), "counts": list(found.counts)}
             for name, found in zip(part.features, part.reference, strict=True)
@@ -274,12 +312,16 @@ def _read(payload: Payload, members: Document, family: str, horizon: int) -> For
     found = members.inner("reference")
     found.require_keys(features)
     level, half_width, n = members.number("level"), members.number("half_width"), members.count("calibrate_rows")
+    scale = members.text("scale")
+    if scale not in (_SCALED, _CONSTANT):
+        raise BadBundle(f"{MODEL_FILE}: the interval of {horizon} h is in units of {scale[:40]!r}")
     if not (0.0 < level < 1.0 and half_width >= 0.0):
         raise BadBundle(f"{MODEL_FILE}: the interval of {horizon} h has level {level:g}, half width {half_width:g}")
     return Forecaster(
         features=features,
         regressor=_REGRESSORS[family].from_arrays(file, payload[file], len(features)),
         band=Conformal(level, half_width, n),
+        scaled=scale == _SCALED,
         reference=tuple(_reference(found.inner(name), name) for name in features),
         fit_rows=members.count("fit_rows"),
         calibrate_rows=n,

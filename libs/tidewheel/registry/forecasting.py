@@ -20,6 +20,10 @@ from tidewheel.registry.config import FeatureConfig
 
 RECENT = 500  #: scored predictions that an interval and its coverage are taken from
 REFERENCE_HOURS = 24 * 90  #: that drift is measured from, of a user's model
+_NO_SCALE = (
+    "the width follows the volatility of the last 24 hours, of which fewer than 12 are stored, or in which the price "
+    "stood still"
+)
 STALE_HOURS = 3  #: that the base hour may lie behind the stream's clock
 
 
@@ -118,14 +122,17 @@ def _plain(symbol: str) -> str:
 
 
 def interval(
-    predicted: float, price: float, band: Conformal | None, outcomes: list[SavedPrediction], level: float
+    predicted: float, scale: float, band: Conformal | None, outcomes: list[SavedPrediction], level: float
 ) -> Interval:
-    """Around a forecast made at `price`: from the model's own calibration, else from what came of earlier ones."""
+    """Around a forecast: from the model's own calibration, else from what came of earlier ones relative to the price.
+
+    `scale` is what the residuals are in units of now, in prices; without it there is no interval.
+    """
     known = [(each, each.actual_value) for each in outcomes if each.actual_value is not None]
     residuals = np.array([(actual - each.predicted_value) / each.current_price for each, actual in known])
     source = IntervalSource.CALIBRATION if band is not None else IntervalSource.OUTCOMES
     found = band or Conformal.of(residuals, level)
-    bounds = found.around(predicted, price)
+    bounds = None if np.isnan(scale) else found.around(predicted, scale)
     held = [
         each.lower <= actual <= each.upper
         for each, actual in known
@@ -139,7 +146,7 @@ def interval(
         level=found.level,
         n=found.n,
         source=source if bounds else IntervalSource.NONE,
-        why=found.why,
+        why=found.why or (None if bounds else _NO_SCALE),
         measured_coverage=coverage.share,
         measured_n=coverage.n,
     )

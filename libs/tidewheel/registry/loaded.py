@@ -7,7 +7,7 @@ from typing import Protocol
 import numpy as np
 
 from tidewheel.contracts.errors import BadModel
-from tidewheel.features.frames import Floats
+from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.models.conformal import Conformal
 from tidewheel.models.drift import Reference
 from tidewheel.models.horizons import HorizonModel
@@ -34,7 +34,10 @@ class Forecasts(Protocol):
         """The forecasts [n] of rows [n, f], in the same units; raises as `answer`."""
 
     def band(self, horizon: int) -> Conformal | None:
-        """Its own interval relative to the price; None where its outcomes have to tell."""
+        """Its own interval, in units of `scale`; None where its outcomes have to tell."""
+
+    def scale(self, horizon: int, hours: CandleFrame) -> float:
+        """What residuals are in units of at the last of `hours`, in prices; NaN where that is not known."""
 
     def reference(self, horizon: int) -> Mapping[str, Reference]:
         """How each feature looked where it was fitted; empty where that is not known."""
@@ -62,6 +65,10 @@ class OneFile:
 
     def band(self, horizon: int) -> None:
         """None: nobody knows what it was fitted on, so no residual of it is fair but those that came."""
+
+    def scale(self, horizon: int, hours: CandleFrame) -> float:
+        """The close."""
+        return float(hours.close[-1])
 
     def reference(self, horizon: int) -> Mapping[str, Reference]:
         """Empty."""
@@ -99,6 +106,10 @@ class Own:
     def band(self, horizon: int) -> Conformal:
         """Of the slice that was held back from the fit."""
         return self.model.band(horizon)
+
+    def scale(self, horizon: int, hours: CandleFrame) -> float:
+        """The close, up to a day ahead times the volatility."""
+        return float(self.model.scale(horizon, hours)[-1])
 
     def reference(self, horizon: int) -> Mapping[str, Reference]:
         """Of the slice that was fitted."""

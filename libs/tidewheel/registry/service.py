@@ -170,13 +170,14 @@ class ModelService:
             raise HorizonNotSupported(horizon, model_name, row.prediction_horizons)
         loaded = self._loaded(row)
         names, relative = loaded.config.features[horizon], loaded.config.relative
-        recent = recent_hours(db, stream, self._symbols, hourly.lookback(names) + 1)
+        recent = recent_hours(db, stream, self._symbols, max(hourly.lookback(names), hourly.VOLATILITY_HOURS) + 1)
         inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
         answer = loaded.forecasts.answer(horizon, inputs)
         key, base, price = recent.stream, int(recent.frame.open_time[-1]), float(recent.frame.close[-1])
         predicted = price * (1.0 + answer) if relative else answer
         outcomes = db.predictions.scored(model_name, row.version, key, horizon, RECENT)
-        around = interval(predicted, price, loaded.forecasts.band(horizon), outcomes, self._level)
+        scale = loaded.forecasts.scale(horizon, recent.frame)
+        around = interval(predicted, scale, loaded.forecasts.band(horizon), outcomes, self._level)
         signature = row.feature_signatures[horizon]
         saved = None
         if save_to_db:

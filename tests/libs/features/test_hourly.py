@@ -19,6 +19,7 @@ from tidewheel.features.hourly import (
     table,
     target,
     to_hours,
+    volatility,
 )
 
 ALL = tuple(sorted(CATALOGUE))
@@ -127,6 +128,7 @@ def test_no_feature_looks_ahead(relative: bool) -> None:
     """Bars to come change no bit of any feature: neither when they are absent nor when they are others."""
     for frame in (hours(400), holed(400)):
         assert leaking(lambda bars: table(bars, ALL, horizon=24, relative=relative), frame) == set()
+        assert leaking(lambda bars: volatility(bars)[:, None], frame) == set()
 
 
 @pytest.mark.parametrize(
@@ -245,6 +247,20 @@ def test_what_cannot_be_meant_is_refused() -> None:
         target(market(30, 1), 1, relative=False)
     with pytest.raises(BadInput, match="horizon 0 is not possible"):
         target(hours(30), 0, relative=False)
+
+
+def test_volatility_is_the_mean_move_of_a_day() -> None:
+    """By hand at each bar: 24 moves by the clock, those across a hole left out, twelve at least; none looks ahead."""
+    frame = holed()
+    at = dict(zip(frame.open_time.tolist(), frame.close.tolist(), strict=True))
+    found = volatility(frame)
+    for place, time in enumerate(frame.open_time.tolist()):
+        ends = [time - back * HOUR for back in range(24)]
+        moves = [abs(at[end] / at[end - HOUR] - 1) for end in ends if end in at and end - HOUR in at]
+        expected = np.mean(moves) if len(moves) >= 12 else np.nan
+        assert found[place] == pytest.approx(expected, rel=1e-12, nan_ok=True)
+    assert np.isnan(found[:12]).all() and not np.isnan(found[24:]).any()
+    assert volatility(frame.take(slice(100, 400)))[24:].tobytes() == found[124:400].tobytes()
 
 
 def test_signature_knows_names_order_and_units() -> None:

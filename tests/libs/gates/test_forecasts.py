@@ -90,8 +90,8 @@ def test_a_model_that_learnt_beats_the_naive_forecast(good: ForecastCandidate) -
         assert told["mae"] == pytest.approx(ours.mean()) and told["naive_mae"] == pytest.approx(naive.mean())
         assert told["opponent_mae"] == told["naive_mae"]
         assert told["skill"] == pytest.approx(1 - ours.mean() / naive.mean())
-        width = good.model.band(horizon).half_width
-        assert width is not None and told["coverage"] == pytest.approx(float((ours <= width).mean()))
+        reach = (good.model.reach(horizon, good.hours) / good.hours.close)[1_200 : 1_500 - 24]
+        assert told["coverage"] == pytest.approx(float((ours <= reach).mean()))
     skill = np.mean([1 - ours.mean() / naive.mean() for ours, naive in errors.values()])
     assert numbers["mean_difference"] == pytest.approx(skill)
     assert 0 < numbers["lower_95"] < numbers["mean_difference"]

@@ -10,7 +10,7 @@ from tests.libs.models.worlds import candles
 from tidewheel.contracts.errors import BadBundle, BadInput, NotEnoughData, TidewheelError
 from tidewheel.contracts.times import HOUR
 from tidewheel.features.frames import CandleFrame, Floats
-from tidewheel.features.hourly import documented, latest, target
+from tidewheel.features.hourly import documented, latest, target, volatility
 from tidewheel.models.horizons import FAMILIES, MIN_CALIBRATE, MIN_FIT, HorizonModel
 
 
@@ -57,10 +57,43 @@ def test_learnable_world_is_learnt(models: Mapping[str, HorizonModel], family: s
         mae = np.abs(found - came)[known].mean()
         naive = np.abs(later.close - came)[known].mean()
         assert mae < 0.9 * naive, (horizon, mae / naive)
-        band = models[family].band(horizon)
-        assert band.half_width is not None
-        inside = np.abs(found - came)[known] <= band.half_width * later.close[known]
+        inside = (np.abs(found - came) <= models[family].reach(horizon, later))[known]
         assert 0.84 < inside.mean() < 0.95, (horizon, inside.mean())
+
+
+def gusts(seed: int, bars: int = 3_000) -> CandleFrame:
+    """Hours whose volatility comes in clusters (GARCH)."""
+    noise, variance, moves = np.random.default_rng(seed).standard_normal(bars), 1e-5, np.zeros(bars)
+    for bar in range(bars):
+        moves[bar] = np.sqrt(variance) * noise[bar]
+        variance = 2e-7 + 0.08 * moves[bar] ** 2 + 0.9 * variance
+    return candles(moves, start=500_000 * HOUR, step=HOUR)
+
+
+def test_intervals_are_as_wide_as_the_hour_is_wild() -> None:
+    """In calm and in wild hours alike nearly nine of ten are held; a week ahead the width stays what it was."""
+    model = HorizonModel.fit(gusts(1), family="baseline", horizons=(1, 168), seed=1)
+    later = gusts(2)
+    wild = volatility(later) > np.nanmedian(volatility(later))
+    off = np.abs(model.forecast(1, later) - target(later, 1, relative=False))
+    held = off <= model.reach(1, later)
+    for hours in (wild, ~wild):
+        assert 0.86 < held[hours & ~np.isnan(off)].mean() < 0.95
+    week = model.reach(168, later) / later.close
+    assert week == pytest.approx(np.full(len(later), model.band(168).half_width), rel=1e-12)
+
+
+def test_where_nothing_moves_no_width_follows_it() -> None:
+    """A market that stood still in calibration gets a constant width; one that stands still now gets none."""
+    hours, still = reverting(700), np.array(reverting(700).rows())
+    still[:, 1:5] = np.where(np.arange(700)[:, None] < 500, still[:, 1:5], 100.0)
+    frozen = CandleFrame.from_rows(HOUR, still)
+
+    assert not HorizonModel.fit(frozen, family="baseline", horizons=(1,), seed=1).parts[1].scaled
+    model = HorizonModel.fit(hours, family="baseline", horizons=(1,), seed=1)
+    assert model.parts[1].scaled
+    assert np.isnan(model.reach(1, frozen)[-1]) and np.isnan(model.reach(1, hours)[11])
+    assert not np.isnan(model.reach(1, hours)[12:]).any()
 
 
 @pytest.mark.parametrize("horizon", [1, 24])
@@ -173,6 +206,7 @@ POISON = {
     "features as text": ("horizons.1.features", "lag_1h", "is not a list"),
     "fewer features": ("horizons.1.features", ["lag_1h"], "has unknown"),
     "half width": ("horizons.1.half_width", -1.0, "half width -1"),
+    "scale": ("horizons.1.scale", "moon", "in units of 'moon'"),
     "level": ("horizons.1.level", 1.0, "has level 1"),
     "rows": ("horizons.1.fit_rows", -5, "not a whole number"),
     "edges that fall": ("horizons.1.reference.lag_1h", {"edges": [2, 1], "counts": [1, 1, 1]}, "no histogram"),

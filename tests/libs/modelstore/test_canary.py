@@ -107,6 +107,7 @@ def forecaster(width: float = 1.0) -> HorizonModel:
         features=("lag_1h",),
         regressor=LinearModel(0.0, np.array([width]), 0.0),
         band=Conformal(0.9, 0.01, 50),
+        scaled=False,
         reference=(Reference((), (200,)),),
         fit_rows=200,
         calibrate_rows=50,

@@ -110,6 +110,8 @@ def test_a_bundle_of_ours_is_registered_and_served(
     body = registry.get("/predict/random_forest_v1/24").json()
     assert body["predicted_value"] == pytest.approx(float(model.forecast(24, hours(700))[-1]), rel=1e-12)
     assert (body["interval"]["source"], body["interval"]["n"]) == ("calibration", model.band(24).n)
+    reach = float(model.reach(24, hours(700))[-1])
+    assert body["interval"]["upper"] - body["predicted_value"] == pytest.approx(reach, rel=1e-9)
 
     (root / folder / "notes.txt").write_text("mine")
     with TestClient(create_app(build(settings(trained_models_dir=root)))) as restarted:
