@@ -13,7 +13,9 @@ from tidewheel.kit.schemas import Answer
 class RunMetadata(Answer):
     """How much data a run consumed; alert on `claimed_files` staying at 0."""
 
-    claimed_files: int = Field(description="Sealed files that the run claimed; 0 on an empty ledger.")
+    claimed_files: int = Field(
+        description="Sealed files that the run claimed; 0 on an empty ledger, and of a registered model's run."
+    )
     new_bars: int = Field(description="Bars in them.")
     window_bars: int = Field(description="Bars that the run saw, of all streams together.")
     reason: str | None = Field(
@@ -27,16 +29,19 @@ class RunView(Answer):
     run_id: int
     state: RunState = Field(description="The ledger's word.")
     status: RunState = Field(description="`running` until the run has ended, then its state.")
-    consumer: str = Field(description="Who claims the files.")
+    consumer: str = Field(description="Who claims the files; registry-NAME for the registered model NAME.")
     family: str = Field(description="Whose model it trains.")
     trigger: str = Field(
-        description="What asked for it: api, cron, or `rest of run N` after half of what failed together."
+        description="What asked for it: api, cron, cli:USER, `enough hours` for a baseline, or `rest of run N` after "
+        "half of what failed together."
     )
     joined: bool = Field(False, description="The call met an active run of the consumer and joined it.")
     version: str | None = Field(description="The version that it published, promoted or refused.")
     verdict: Verdict | None = Field(description="The gate's steps with their numbers.")
     metadata: RunMetadata
-    progress: dict[str, Any] = Field(description="What the fit last told: restart, iteration, log likelihood.")
+    progress: dict[str, Any] = Field(
+        description="What the fit last told: restart, iteration, log likelihood; or horizon."
+    )
     attempts: int = Field(description="How often a worker began it.")
     cancel_requested: bool
     created_at: UtcMillis

@@ -10,7 +10,7 @@ from services.ml_trainer.service.registry.hours import hours_of
 from services.ml_trainer.service.registry.opponents import Opponent, Unopposed, opponent_of
 from services.ml_trainer.service.registry.ordering import family_of, needed_hours, trainable
 from services.ml_trainer.settings import TrainerSettings
-from tidewheel.contracts.errors import BadInput, NotEnoughData
+from tidewheel.contracts.errors import BadInput, NotEnoughData, TidewheelError
 from tidewheel.contracts.keys import BASELINE, REGISTRY_CONSUMERS, StreamKey
 from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
@@ -93,7 +93,7 @@ class RegistryTraining:
         """The baseline as a small file to try registration with; the version is published with or without it."""
         try:
             put_file(self._models_dir, model)
-        except OSError as error:
+        except (TidewheelError, OSError) as error:
             _log.warning("baseline_file_not_written", file=FILE_NAME, reason=str(error))
 
 
