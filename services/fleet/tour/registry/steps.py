@@ -67,7 +67,7 @@ def run_tour(home: Path, display: Display, *, seed: int) -> Tour:
         steps.append(Step(f"{number}. {title}", _bound(act, tour)))
     # Beside the home, which is wiped when the story begins.
     file = market.write(home.parent, tour.close)
-    settings = {**SETTINGS, "TIDEWHEEL_HINT_SECONDS": "1", "TIDEWHEEL_MAX_IN_FLIGHT": "64"}
+    settings = {**SETTINGS, "TIDEWHEEL_HINT_SECONDS": "1", "TIDEWHEEL_REGISTRY_CRON": "0 0 1 1 *"}
     try:
         play(home, display, steps, ("--replay", str(file.absolute()), "--speed", "0"), settings)
     finally:
@@ -112,10 +112,10 @@ def _baseline(tour: Tour, stage: Stage) -> None:
     def champion() -> list[dict[str, Any]]:
         return [each for each in _versions(stage, BASELINE) if "champion" in each["aliases"]]
 
-    _trained(stage, BASELINE)
     (model,) = _waited("the registration of the baseline", champion)
     tour.checks.that("it forecasts all four horizons", model["prediction_horizons"] == [1, 3, 24, 168], model)
-    stage.display.note(f"{BASELINE} {model['version']}: champion, horizons {model['prediction_horizons']}")
+    judged = model["verdict"]["steps"][-1]["reason"]
+    stage.display.note(f"{BASELINE} {model['version']}: horizons {model['prediction_horizons']}; {judged}")
     answer = stage.ask("GET", f"/predict/{BASELINE}/3")
     tour.checks.that("its price is the market's last close", answer["current_price"] == tour.close[PAST - 1], answer)
     stage.display.note(_in_words(answer))

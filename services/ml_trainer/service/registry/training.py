@@ -12,7 +12,6 @@ from services.ml_trainer.service.registry.ordering import family_of, needed_hour
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.errors import BadInput, NotEnoughData, TidewheelError
 from tidewheel.contracts.keys import BASELINE, REGISTRY_CONSUMERS, StreamKey
-from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.frames import CandleFrame
@@ -74,13 +73,12 @@ class RegistryTraining:
             opponent=opponent,
             errors=measured(model, hours, cut),
         )
-        run = self._publish(attempt, challenger)
-        if name == BASELINE and run.state is RunState.PROMOTED:
-            self._leave_file(model)
-        return run
+        return self._publish(attempt, challenger)
 
     def _publish(self, attempt: Attempt, challenger: ForecastChallenger) -> Run:
         def write_down(staged: Staged, verdict: Verdict) -> Run:
+            if challenger.name == BASELINE and verdict.passed:
+                self._leave_file(challenger.model)  # first: who sees the champion finds the file
             return attempt.lease.publish_model(
                 challenger.new_model(staged), verdict, remark=_left_out(challenger.model)
             )  # fmt: skip
