@@ -9,7 +9,7 @@ from fastapi.responses import Response
 from starlette.datastructures import MutableHeaders
 from starlette.types import Message, Receive, Scope, Send
 
-from services.predictor.schemas import ForecastAnswer, ModelAnswer, PredictRequest, RegimeAnswer
+from services.predictor.schemas.predicting import ForecastAnswer, ModelAnswer, PredictRequest, RegimeAnswer
 from services.predictor.service.forecasts import Forecasting
 from services.predictor.service.regimes import LiveRegime, Predictor, Serving
 from tidewheel.contracts.keys import BASELINE

@@ -4,11 +4,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Response, status
 
-from services.predictor.schemas import (
+from services.predictor.schemas.outcomes import ForecastList, MetricsAnswer
+from services.predictor.schemas.registry import (
     AliasBody,
     AliasView,
-    ForecastList,
-    MetricsAnswer,
     ModelHistory,
     ModelList,
     RegisteredView,

@@ -1,15 +1,13 @@
 """The registered models as HTTP shows them."""
 
-from services.predictor.schemas import (
+from services.predictor.schemas.outcomes import ForecastList, MetricsAnswer, SavedView
+from services.predictor.schemas.registry import (
     AliasBody,
     AliasView,
-    ForecastList,
-    MetricsAnswer,
     ModelHistory,
     ModelList,
     RegisteredView,
     RegisterModel,
-    SavedView,
     StandingBody,
 )
 from tidewheel.contracts.errors import ModelNotFound

@@ -1,6 +1,6 @@
 """Forecasts of registered models, over HTTP's fields."""
 
-from services.predictor.schemas import ForecastAnswer, PredictRequest
+from services.predictor.schemas.predicting import ForecastAnswer, PredictRequest
 from tidewheel.contracts.errors import NotAuthorised
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Scope

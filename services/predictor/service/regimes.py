@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.predictor.schemas import ModelAnswer, PredictRequest, RegimeAnswer
+from services.predictor.schemas.predicting import ModelAnswer, PredictRequest, RegimeAnswer
 from tidewheel.contracts.errors import BadInput, NotEnoughData, NotFound, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import STALE_BARS, UtcMillis

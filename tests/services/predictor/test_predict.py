@@ -4,7 +4,7 @@ import time
 import pytest
 from fastapi.testclient import TestClient
 
-from services.predictor.schemas import MAX_BARS, MAX_RETURNS, PredictRequest
+from services.predictor.schemas.predicting import MAX_BARS, MAX_RETURNS, PredictRequest
 from services.predictor.service.regimes import Predictor, load_warm
 from tests.libs.models.worlds import START
 from tests.libs.modelstore.regimes import published_regime, regime, returns

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import aiohttp
 
-from services.predictor.schemas import MAX_RETURNS
+from services.predictor.schemas.predicting import MAX_RETURNS
 
 _JSON = {"Content-Type": "application/json"}
 
