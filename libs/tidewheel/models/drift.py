@@ -4,11 +4,13 @@ The reference is cut into ten bins at its deciles (fewer where values repeat). W
 share q of the samples in each bin, PSI is the sum of (q - p) ln(q / p). Shares are Laplace smoothed, (count + 1) /
 (n + bins), so an empty bin stays finite.
 
-A PSI is never quite zero: without any drift its mean is about (bins - 1) (1 / n + 1 / reference). `noise` tells it, for
-samples that do not depend on one another; neighbouring hours do, so the index of a slow feature wanders further.
+A PSI is never quite zero: without any drift its mean is about (bins - 1) (1 / n + 1 / reference), of samples that are
+independent. Neighbouring hours are not: a change over a day has moved little an hour later, and its index wanders as
+that of so many samples fewer. `noise` tells it, `overlap` being how many neighbours are worth one independent sample.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -17,6 +19,8 @@ from tidewheel.features.frames import Floats
 
 BINS = 10
 MIN_SAMPLES = 100
+LEAST = 0.25  #: below which nobody calls it drift
+_TIMES_NOISE = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +29,14 @@ class Drift:
 
     psi: float | None  #: 0 where they are alike; None below 100 samples
     n: int  #: samples
-    noise: float  #: about the PSI to expect of n independent samples without any drift
+    noise: float  #: about the PSI to expect of such samples without any drift
+
+    @property
+    def judgement(self) -> Literal["ordinary", "drifted"] | None:
+        """Drifted: above 0.25 and above three times the noise; None where there is no PSI."""
+        if self.psi is None:
+            return None
+        return "drifted" if self.psi > max(LEAST, _TIMES_NOISE * self.noise) else "ordinary"
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +59,14 @@ class Reference:
         edges = tuple(found[found < values.max()].tolist())  # an edge at the very top would bound an empty bin
         return cls(edges, tuple(_counts(values, edges).tolist()))
 
-    def drift(self, values: Floats) -> Drift:
-        """Compare samples, shape [n], with the reference.
+    def drift(self, values: Floats, overlap: float = 1.0) -> Drift:
+        """Compare samples, shape [n], with the reference; `overlap` of them in a row are worth an independent one.
 
         Raises:
             BadInput: one is not finite.
         """
         n, reference, bins = len(values), sum(self.counts), len(self.counts)
-        noise = (bins - 1) * (1 / max(n, 1) + 1 / reference)
+        noise = (bins - 1) * overlap * (1 / max(n, 1) + 1 / reference)
         if n < MIN_SAMPLES:
             return Drift(None, n, noise)
         p = (np.array(self.counts) + 1) / (reference + bins)

@@ -45,7 +45,10 @@ class DriftView(Answer):
 
     psi: float | None = Field(description="Population stability index; null below 100 samples.")
     n: int = Field(description="Samples.")
-    noise: float = Field(description="About the index of as many independent samples without any drift.")
+    noise: float = Field(description="About the index of as many samples, overlapping as they do, without any drift.")
+    judgement: Literal["ordinary", "drifted"] | None = Field(
+        description="Drifted: psi above 0.25 and above three times the noise. Null without psi."
+    )
 
 
 class HorizonView(Answer):

@@ -5,8 +5,12 @@ import math
 import numpy as np
 import pytest
 
+from tests.libs.models.worlds import candles
 from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.times import HOUR
+from tidewheel.features.hourly import table
 from tidewheel.models.drift import Drift, Reference
+from tidewheel.registry.scoring import overlap
 
 RAMP = np.arange(1.0, 1_001.0)
 
@@ -74,3 +78,33 @@ def test_missing_values_are_refused() -> None:
         Reference.of(RAMP).drift(np.full(100, math.inf))
     with pytest.raises(BadInput, match="at least one value"):
         Reference.of(np.zeros(0))
+
+
+def test_a_word_beside_the_number() -> None:
+    """Drifted is above a quarter and above three times the noise, which grows with the overlap; ordinary else."""
+    cases = [(0.24, 0.01, "ordinary"), (0.26, 0.01, "drifted"), (0.26, 0.09, "ordinary"), (0.3, 0.09, "drifted")]
+    assert [Drift(psi, 100, noise).judgement for psi, noise, _ in cases] == [word for *_, word in cases]
+    assert Drift(None, 99, 0.1).judgement is None
+    assert Reference.of(RAMP).drift(RAMP, overlap=6.0).noise == pytest.approx(6 * Reference.of(RAMP).drift(RAMP).noise)
+
+
+@pytest.mark.parametrize("name", ["lag_1h", "lag_24h", "lag_168h"])
+def test_a_market_that_goes_on_is_ordinary(name: str) -> None:
+    """On 60 random walks few inputs are called drifted, however slow; taken as independent most slow ones would be."""
+    words: list[tuple[str | None, str | None]] = []
+    for seed in range(60):
+        moves = 0.005 * np.random.default_rng(seed).standard_normal(2_300)
+        rows = table(candles(moves, start=500_000 * HOUR, step=HOUR), [name], horizon=1, relative=True)[200:, 0]
+        reference, later = Reference.of(rows[:2_000]), rows[2_000:]
+        words.append((reference.drift(later, overlap(name)).judgement, reference.drift(later).judgement))
+
+    assert sum(ours == "drifted" for ours, _ in words) <= 6
+    assert sum(naive == "drifted" for _, naive in words) >= (40 if name != "lag_1h" else 0)
+
+
+def test_wilder_hours_are_drift() -> None:
+    """A hundred hours of twice the volatility are called so by what looks back an hour."""
+    moves = 0.005 * np.random.default_rng(1).standard_normal(2_300)
+    moves[2_190:] *= 2
+    rows = table(candles(moves, start=500_000 * HOUR, step=HOUR), ["lag_1h"], horizon=1, relative=True)[1:, 0]
+    assert Reference.of(rows[:2_190]).drift(rows[2_190:], overlap("lag_1h")).judgement == "drifted"
