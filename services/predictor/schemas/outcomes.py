@@ -1,5 +1,7 @@
 """Saved predictions, what came of them, and how good a version was."""
 
+from typing import Literal
+
 from pydantic import Field, field_validator
 
 from tidewheel.contracts.states import IntervalSource, PredictionState
