@@ -4,20 +4,24 @@ Ours reads levels and changes relative to the close and answers a return. With t
 whoever reads prices, for it is the close of an hour ago and the change since: so the same model is linear in prices.
 """
 
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.errors import BadInput, BadModel
 from tidewheel.disk import fsync_directory, write_durably
 from tidewheel.features.frames import Floats
 from tidewheel.features.hourly import BASE
 from tidewheel.models.horizons import HorizonModel
 from tidewheel.models.linear import LinearModel
+from tidewheel.modelstore.limited import run_limited
 
 FILE_NAME = "baseline_model.skops"
 EXPORTED = (1, 3)  #: hours; longer horizons read more than the base features
+_MODULE = "tidewheel.registry.export"
 _LAG, _CHANGE = BASE.index("lag_1h"), BASE.index("price_change_1h")
 
 
@@ -48,19 +52,34 @@ def put_file(root: Path, model: HorizonModel) -> Path | None:
 
     Raises:
         OSError: the folder cannot be written.
+        BadModel: the child that writes the file did not come to its end.
     """
-    import skops.io
-    from sklearn.linear_model import LinearRegression
-
     path = root / FILE_NAME
     if path.exists() or not set(EXPORTED) <= set(model.horizons):
         return None
-    weights = in_prices(model, EXPORTED)
-    estimator = LinearRegression(fit_intercept=False)
-    estimator.coef_, estimator.intercept_, estimator.n_features_in_ = weights, np.zeros(len(weights)), len(BASE)
+    # In a child, for scikit-learn takes 100 MB and the caller goes on for weeks.
+    ended = run_limited(_MODULE, given=json.dumps(in_prices(model, EXPORTED).tolist()).encode())
+    if not ended.well:
+        raise BadModel(f"the writing of {FILE_NAME} {ended.words}")
     try:
-        write_durably(path, skops.io.dumps(estimator))
+        write_durably(path, ended.output)
     except FileExistsError:
         return None
     fsync_directory(root)
     return path
+
+
+def main() -> int:
+    """The child: weights from stdin as JSON, the estimator to stdout as skops."""
+    import skops.io
+    from sklearn.linear_model import LinearRegression
+
+    weights = np.array(json.load(sys.stdin))
+    estimator = LinearRegression(fit_intercept=False)
+    estimator.coef_, estimator.intercept_, estimator.n_features_in_ = weights, np.zeros(len(weights)), len(BASE)
+    sys.stdout.buffer.write(skops.io.dumps(estimator))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -32,6 +32,7 @@ from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
 from tidewheel.modelstore.store import ModelStore
+from tidewheel.registry.export import FILE_NAME
 from tidewheel.registry.service import ModelService
 
 Train = Callable[..., Run]
@@ -39,7 +40,9 @@ Train = Callable[..., Run]
 
 @pytest.fixture
 def trainer(ledger: Ledger, settings: TrainerSettings) -> Trainer:
-    """One that fits in this process."""
+    """One that fits in this process; the baseline's file is there, for writing it takes seconds."""
+    settings.trained_models_dir.mkdir(exist_ok=True)
+    (settings.trained_models_dir / FILE_NAME).touch()
     return build_trainer(ledger, FitHere(settings.data_dir / "work"), settings)
 
 
@@ -68,6 +71,7 @@ def test_what_is_trained_is_served_at_once(
     a predictor that has run since before answers with both."""
     frame = kinked()
     feed(frame, HOURLY)
+    (settings.trained_models_dir / FILE_NAME).unlink()
     predictor = load(
         PredictorSettings,
         **{name: getattr(settings, name) for name in ("tidewheel_home", "data_dir", "models_dir", "ledger_db")},
@@ -134,7 +138,7 @@ def test_a_users_champion_is_the_opponent_at_its_own_features(
     feed(frame, HOURLY)
     rows, came = table(frame, BASE, horizon=1, relative=False), target(frame, 1, relative=False)
     yesterday = LinearRegression(fit_intercept=False).fit(rows[200:230], rows[200:230, BASE.index("lag_24h")])
-    settings.trained_models_dir.mkdir()
+    settings.trained_models_dir.mkdir(exist_ok=True)
     (settings.trained_models_dir / "yesterday.skops").write_bytes(skops_bytes(yesterday))
     service = ModelService(settings.trained_models_dir)
     theirs = service.register_model("baseline", "Yesterday", [1], "yesterday.skops", db=ledger)
