@@ -40,6 +40,7 @@ class Judged:
     """A version and what the gate said of it."""
 
     run: int
+    family: str  #: of regime models, or the name of a registered model
     state: str
     version: str | None
     step: str | None  #: the step that decided: the refusing one, else the last
@@ -100,6 +101,7 @@ def _verdicts(ledger: Ledger) -> list[Judged]:
         judged.append(
             Judged(
                 run=run.id,
+                family=run.family,
                 state=run.state.value,
                 version=run.version,
                 step=deciding.step if deciding else None,
@@ -172,7 +174,9 @@ def print_report(report: Report, seconds: float) -> None:
     grid.add_row("claims", ", ".join(f"{count} {state}" for state, count in report.claims.items()) or "none")
     for judged in report.verdicts:
         step = f"{judged.step}: " if judged.step else ""
-        grid.add_row(f"run {judged.run}", f"{judged.state} {judged.version or ''}\n{step}{judged.reason or ''}")
+        grid.add_row(
+            f"run {judged.run}", f"{judged.family}: {judged.state} {judged.version or ''}\n{step}{judged.reason or ''}"
+        )
     for flip in report.flips:
         grid.add_row(f"{flip.action}", _flip_text(flip))
     if report.median_ms is not None and report.p99_ms is not None:
