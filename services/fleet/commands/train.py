@@ -35,12 +35,13 @@ def registry(name: str, stream: str | None, as_json: bool) -> None:
     """Fit a registered model on the complete hours of a stream, and let it meet its champion on the last fifth.
 
     Better than that, surely, it takes its place; else it is registered beside it with the verdict. A worker of a fleet
-    that runs may take the run: then its end is waited for. Exit status 1 when there is no new version.
+    that runs may take the run: then its end is waited for. Exit status 1 when it failed, or there are too few hours.
     """
     from services.fleet.display import display
     from services.fleet.local.home import ledger_address
     from services.ml_trainer.service.fitting import FitChild
     from services.ml_trainer.service.registry.ordering import family_of, order, usual_stream
+    from services.ml_trainer.service.registry.training import NO_NEW_DATA
     from services.ml_trainer.service.trainings import build_trainer
     from services.ml_trainer.settings import TrainerSettings
     from services.predictor.settings import PredictorSettings
@@ -71,7 +72,8 @@ def registry(name: str, stream: str | None, as_json: bool) -> None:
         print_json(answer)
     else:
         click.echo(_in_words(answer))
-    if run.state not in (RunState.PROMOTED, RunState.REFUSED):
+    done = run.state in (RunState.PROMOTED, RunState.REFUSED)
+    if not done and not (run.reason or "").startswith(NO_NEW_DATA):
         raise SystemExit(1)
 
 

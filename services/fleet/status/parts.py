@@ -245,6 +245,7 @@ def _run(run: Run) -> dict[str, Any]:
         reason = "; ".join(filter(None, [remark, f"{deciding.step}: {deciding.reason}"]))
     return {
         "run": run.id,
+        "family": run.family,
         "state": run.state.value,
         "new_bars": run.new_bars,
         "created_at": moment(run.created_at),

@@ -105,6 +105,7 @@ def _stream(row: Mapping[str, Any]) -> dict[str, Any]:
 def _run(row: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "run": row["run"],
+        "of": row["family"],
         "state": row["state"],
         "asked": _short(row["created_at"]),
         "version": row["version"],

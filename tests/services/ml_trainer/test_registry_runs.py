@@ -109,50 +109,61 @@ def test_what_is_trained_is_served_at_once(
 
 
 def test_what_is_not_surely_better_is_registered_and_moves_nothing(
-    ledger: Ledger, feed: Feed, train: Train, in_a_child: Trainer
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train, in_a_child: Trainer
 ) -> None:
-    """The forest stands on record with its verdict and no alias; the same bars in another process are the same
-    version."""
+    """The forest stands on record with its verdict and no alias. Nothing repeats it while neither hours nor opponent
+    change; a sibling on the same hours is the same model to the byte, fitted in another process."""
     feed(reverting(), HOURLY)
     baseline = train()
 
-    first, again = train("random_forest"), train("random_forest", in_a_child)
+    first = train("random_forest")
+    unchanged = train("random_forest")
+    sibling = train("random_forest-again", in_a_child)
 
-    assert first.state is again.state is RunState.REFUSED
+    assert first.state is RunState.REFUSED
     assert first.verdict is not None and first.verdict.refusal is not None
     assert first.verdict.refusal.step == "forecast_champion"
     assert first.verdict.refusal.reason.startswith(f"not surely better than baseline {baseline.version}")
     assert ledger.registry.get("random_forest") is None
-    assert [row.version for row in ledger.registry.versions("random_forest")] == [first.version]
-    assert again.version == first.version
+    (row,) = ledger.registry.versions("random_forest")
+    assert row.version == first.version and row.verdict == first.verdict
+    assert unchanged.state is RunState.SKIPPED
+    assert (unchanged.reason or "").startswith(f"no_new_data: random_forest {first.version} was made of these very h")
+    store = ModelStore(settings.trained_models_dir)
+    files = [dict(store.open(run.family, run.version).files) for run in (first, sibling)]
+    assert files[0] == files[1]
 
 
 def test_a_users_champion_is_the_opponent_at_its_own_features(
     ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train
 ) -> None:
     """A file in price units stands for its name, be it `baseline`: it is asked on the very hours, and only what beats
-    it takes its place."""
+    it takes its place. Equal hours are the same version again, judged anew for the opponent is another."""
     from sklearn.linear_model import LinearRegression
 
     frame = reverting()
     feed(frame, HOURLY)
+    first = train()
     rows, came = table(frame, BASE, horizon=1, relative=False), target(frame, 1, relative=False)
     yesterday = LinearRegression(fit_intercept=False).fit(rows[200:230], rows[200:230, BASE.index("lag_24h")])
-    settings.trained_models_dir.mkdir(exist_ok=True)
     (settings.trained_models_dir / "yesterday.skops").write_bytes(skops_bytes(yesterday))
     service = ModelService(settings.trained_models_dir)
     theirs = service.register_model("baseline", "Yesterday", [1], "yesterday.skops", db=ledger)
+    ledger.registry.move_alias("baseline", "champion", theirs.version, "desk", "mine")
 
     run = train()
 
-    assert run.state is RunState.PROMOTED, run
+    assert (run.state, run.version) == (RunState.PROMOTED, first.version), run
     assert run.verdict is not None
     assert run.verdict.steps[-1].reason.startswith(f"better than baseline {theirs.version}: ")
     held_out = np.arange(HOURS - HOURS // 5, HOURS - 1)
     errors = np.abs(yesterday.predict(rows[held_out]) - came[held_out]) / frame.close[held_out]
     told = run.verdict.steps[-1].numbers["horizons"]["1"]["opponent_mae"]
     assert told == pytest.approx(float(errors.mean()), rel=1e-9)
-    assert [move.version for move in ledger.registry.moves("baseline")] == [theirs.version, run.version]
+    assert [move.version for move in ledger.registry.moves("baseline")] == [
+        first.version, theirs.version, first.version
+    ]  # fmt: skip
+    assert len(ledger.registry.versions("baseline")) == 2
 
 
 def test_a_baseline_that_looks_further_needs_no_verdict_and_is_measured_on_hours_that_nobody_saw(

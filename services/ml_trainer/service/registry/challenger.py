@@ -59,15 +59,13 @@ class ForecastChallenger:
 
     def lineage(self) -> dict[str, Any]:
         """The data and the settings that the model came from."""
-        hours = self.hours
-        closes = hashlib.sha256(hours.open_time.tobytes() + hours.close.tobytes()).hexdigest()
         return {
             "stream": str(self.stream.key),
-            "hours": len(hours),
-            "start": int(hours.open_time[0]),
+            "hours": len(self.hours),
+            "start": int(self.hours.open_time[0]),
             "end": self.data_as_of,
             "holdout_from": self.cut,
-            "closes_sha256": closes,
+            "closes_sha256": closes_digest(self.hours),
             "left_out": {str(horizon): why for horizon, why in self.model.left_out.items()},
             "opponent": self.opponent.name,
         }
@@ -120,6 +118,11 @@ class ForecastChallenger:
         """Its errors on the hours held out, beside the naive forecast's."""
         skills = [each["skill"] for each in self.errors.values() if each["skill"] is not None]
         return {METRIC: sum(skills) / len(skills) if skills else None, "horizons": dict(self.errors)}
+
+
+def closes_digest(hours: CandleFrame) -> str:
+    """sha256 over all of the hours that enters a model or its comparison."""
+    return hashlib.sha256(hours.open_time.tobytes() + hours.close.tobytes()).hexdigest()
 
 
 def measured(model: HorizonModel, hours: CandleFrame, cut: UtcMillis) -> dict[str, dict[str, Any]]:

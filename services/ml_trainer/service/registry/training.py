@@ -5,13 +5,14 @@ import os
 from services.ml_trainer.service.attempt import Attempt
 from services.ml_trainer.service.job import ForecastJob
 from services.ml_trainer.service.publishing import Publishing
-from services.ml_trainer.service.registry.challenger import ForecastChallenger, measured
+from services.ml_trainer.service.registry.challenger import ForecastChallenger, closes_digest, measured
 from services.ml_trainer.service.registry.hours import hours_of
 from services.ml_trainer.service.registry.opponents import Opponent, Unopposed, opponent_of
 from services.ml_trainer.service.registry.ordering import family_of, needed_hours, trainable
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.errors import BadInput, NotEnoughData, TidewheelError
 from tidewheel.contracts.keys import BASELINE, REGISTRY_CONSUMERS, StreamKey
+from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.frames import CandleFrame
@@ -22,11 +23,13 @@ from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run, Stream
 from tidewheel.models.horizons import HORIZONS, HorizonModel
+from tidewheel.modelstore.code import code_digest
 from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore, Staged
 from tidewheel.registry.export import FILE_NAME, put_file
 from tidewheel.registry.service import ModelService
 
+NO_NEW_DATA = "no_new_data"  #: how the reason of a run begins that would only have repeated another
 _log = logger(__name__)
 
 
@@ -36,7 +39,7 @@ class RegistryTraining:
     def __init__(self, ledger: Ledger, store: ModelStore, settings: TrainerSettings) -> None:
         """`store` is that of TRAINED_MODELS_DIR: what is published there is served from there."""
         self._ledger, self._settings = ledger, settings
-        self._models_dir = store.models_dir
+        self._store = store
         self._models = ModelService(store.models_dir)
         self._compared = Publishing(store, _gate(ForecastChampionStep()))
         self._unopposed = Publishing(store, _gate(Unopposed()))
@@ -51,6 +54,8 @@ class RegistryTraining:
         opponent = opponent_of(self._ledger, self._models, name, stream.key)
         hours = hours_of(self._ledger, stream)
         cut = _cut(stream, hours, opponent)
+        if (same := self._judged_before(name, hours, cut, opponent)) is not None:
+            return attempt.lease.finish(RunState.SKIPPED, f"{NO_NEW_DATA}: {same}; ingest or backfill more first")
         learnt = hours.between(None, cut)
         attempt.lease.counts(0, 0, len(learnt))
         payload = attempt.fit(
@@ -75,6 +80,22 @@ class RegistryTraining:
         )
         return self._publish(attempt, challenger)
 
+    def _judged_before(self, name: str, hours: CandleFrame, cut: UtcMillis, opponent: Opponent) -> str | None:
+        """Which version these very hours would give again, where its verdict would be the same, too; in words."""
+        newest = next((row for row in self._ledger.registry.versions(name) if row.run_id is not None), None)
+        refusal = None if newest is None or newest.verdict is None else newest.verdict.refusal
+        if newest is None or (refusal is not None and refusal.step != ForecastChampionStep.name):  # a kill switch stood
+            return None
+        if not self._store.path(name, newest.version).is_dir():
+            return None
+        made = self._store.open(name, newest.version).manifest
+        told = made.lineage.get("closes_sha256"), made.lineage.get("holdout_from"), made.seed, made.code_digest
+        if told != (closes_digest(hours), cut, self._settings.train_seed, code_digest()):
+            return None
+        itself = f"{name} {newest.version}"
+        met = opponent.name in (itself, made.lineage.get("opponent"))
+        return f"{itself} was made of these very hours, and compared with {opponent.name}" if met else None
+
     def _publish(self, attempt: Attempt, challenger: ForecastChallenger) -> Run:
         def write_down(staged: Staged, verdict: Verdict) -> Run:
             if challenger.name == BASELINE and verdict.passed:
@@ -90,7 +111,7 @@ class RegistryTraining:
     def _leave_file(self, model: HorizonModel) -> None:
         """The baseline as a small file to try registration with; the version is published with or without it."""
         try:
-            put_file(self._models_dir, model)
+            put_file(self._store.models_dir, model)
         except (TidewheelError, OSError) as error:
             _log.warning("baseline_file_not_written", file=FILE_NAME, reason=str(error))
 

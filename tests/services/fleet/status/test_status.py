@@ -180,6 +180,7 @@ def test_one_screen(columns: int, lines: int, warnings: int, streams: int, runs:
         "runs": [
             {
                 "run": at,
+                "family": "random_forest",
                 "state": "refused",
                 "created_at": "2026-01-01T00:00:00Z",
                 "version": "v1",
