@@ -13,6 +13,7 @@ from tidewheel.contracts.times import HOUR
 from tidewheel.features.frames import CandleFrame
 from tidewheel.features.hourly import table, to_hours
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Stream
 from tidewheel.ledger.registry.records import SavedPrediction
 from tidewheel.models.conformal import Conformal, Coverage
 from tidewheel.models.drift import MIN_SAMPLES, Reference
@@ -61,13 +62,8 @@ def recent_hours(ledger: Ledger, wanted: StreamKey | None, symbols: Sequence[str
         BadInput: its bars do not make up hours.
     """
     streams = ledger.streams.all()
-    key = wanted or default_stream([each.key for each in streams], symbols)
-    if key is None:
-        raise NoHistoricalData("none")
-    stream = next((each for each in streams if each.key == key), None)
-    if stream is None:
-        listed = ", ".join(str(each.key) for each in streams[:10]) or "none yet"
-        raise NotFound(f"stream {key} is not in the ledger; known are: {listed}")
+    stream = meant_stream(streams, wanted, symbols)
+    key = stream.key
     if HOUR % key.step:
         raise BadInput(f"bars of {key.timeframe} do not make up hours; take a stream of 1m, 5m, 15m, 30m or 1h")
     # The newest hour is rarely complete, and the first may be cut.
@@ -104,6 +100,23 @@ def reference_of(ledger: Ledger, symbols: Sequence[str], config: FeatureConfig) 
         return None
     found = {name: asdict(Reference.of(column)) for name, column in zip(names, rows.T, strict=True)}
     return {"stream": str(recent.stream), "features": found}
+
+
+def meant_stream(streams: Sequence[Stream], wanted: StreamKey | None, symbols: Sequence[str]) -> Stream:
+    """The wanted stream, or where none is wanted, `default_stream`.
+
+    Raises:
+        NotFound: it is not among `streams`.
+        NoHistoricalData: there is none to choose.
+    """
+    key = wanted or default_stream([each.key for each in streams], symbols)
+    if key is None:
+        raise NoHistoricalData("none")
+    stream = next((each for each in streams if each.key == key), None)
+    if stream is None:
+        listed = ", ".join(str(each.key) for each in streams[:10]) or "none yet"
+        raise NotFound(f"stream {key} is not in the ledger; known are: {listed}")
+    return stream
 
 
 def default_stream(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:

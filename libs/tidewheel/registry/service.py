@@ -17,7 +17,7 @@ from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.cache import ModelCache
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.forecasting import RECENT, interval, recent_hours, reference_of
+from tidewheel.registry.forecasting import RECENT, interval, meant_stream, recent_hours, reference_of
 from tidewheel.registry.formats.kinds import load
 from tidewheel.registry.formats.regressor import Regressor
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
@@ -74,6 +74,7 @@ class ModelMetrics:
     """What came of a version's predictions, of each horizon the newest 500."""
 
     row: RegisteredModel
+    stream: StreamKey  #: whose predictions they were
     horizons: list[HorizonErrors]
     drift: dict[int, dict[str, Drift | None]]  #: horizon -> feature; None for one without a reference
 
@@ -170,7 +171,9 @@ class ModelService:
             raise HorizonNotSupported(horizon, model_name, row.prediction_horizons)
         loaded = self._loaded(row)
         names, relative = loaded.config.features[horizon], loaded.config.relative
-        recent = recent_hours(db, stream, self._symbols, max(hourly.lookback(names), hourly.VOLATILITY_HOURS) + 1)
+        recent = recent_hours(
+            db, stream or row.stream, self._symbols, max(hourly.lookback(names), hourly.VOLATILITY_HOURS) + 1
+        )
         inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
         answer = loaded.forecasts.answer(horizon, inputs)
         key, base, price = recent.stream, int(recent.frame.open_time[-1]), float(recent.frame.close[-1])
@@ -211,25 +214,32 @@ class ModelService:
             feature_signature=signature,
             prediction_id=None if saved is None else saved.id,
             horizon_blind=loaded.is_blind,
-            warnings=[BLIND] if loaded.is_blind else [],
+            warnings=[*([BLIND] if loaded.is_blind else []), *_of_another_market(row, key)],
         )
 
-    def metrics(self, model_name: str, db: Ledger, *, version: str | None = None) -> ModelMetrics:
-        """How good the saved predictions of a version were, and how far its inputs have drifted.
+    def metrics(
+        self, model_name: str, db: Ledger, *, version: str | None = None, stream: StreamKey | None = None
+    ) -> ModelMetrics:
+        """How good the saved predictions of a version were on one stream, and how far its inputs have drifted.
+
+        Where no stream is named, on the one that it would forecast.
 
         Raises:
+            NotFound, NoHistoricalData: there is no such stream, or none at all.
             as `load_model`.
         """
         loaded = self._loaded(self._meant(model_name, version, db))
-        row, counts = loaded.row, db.predictions.counts(model_name, loaded.row.version)
+        row = loaded.row
+        key = meant_stream(db.streams.all(), stream or row.stream, self._symbols).key
+        counts = db.predictions.counts(model_name, row.version, key)
         by_horizon: list[HorizonErrors] = []
         drift: dict[int, dict[str, Drift | None]] = {}
         for horizon in row.prediction_horizons:
-            scored = db.predictions.scored(model_name, row.version, None, horizon, RECENT)
+            scored = db.predictions.scored(model_name, row.version, key, horizon, RECENT)
             by_horizon.append(errors_of(horizon, scored, counts.get(horizon, {})))
-            made = db.predictions.latest(model_name, horizon, RECENT, model_version=row.version)
+            made = db.predictions.latest(model_name, horizon, RECENT, model_version=row.version, stream=key)
             drift[horizon] = drifts(made, _reference(loaded, horizon))
-        return ModelMetrics(row, by_horizon, drift)
+        return ModelMetrics(row, key, by_horizon, drift)
 
     def _loaded(self, row: RegisteredModel) -> LoadedModel:
         config = FeatureConfig.parse(row.feature_config, row.prediction_horizons)
@@ -275,6 +285,14 @@ def _require_fit(regressor: Regressor, row: RegisteredModel) -> None:
             "of its training",
             code=refused.code,
         ) from None
+
+
+def _of_another_market(row: RegisteredModel, asked: StreamKey) -> list[str]:
+    if row.stream in (None, asked):
+        return []
+    return [
+        f"{row.model_name} {row.version} learnt {row.stream} and never saw {asked}: interval and skill are of there"
+    ]
 
 
 def _refusal(model: RegisteredModel) -> str:

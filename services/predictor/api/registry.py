@@ -15,6 +15,7 @@ from services.predictor.schemas.registry import (
     StandingBody,
 )
 from services.predictor.service.catalogue import Catalogue
+from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import Actor, require
 from tidewheel.kit.problems import problem
@@ -58,12 +59,18 @@ def router(catalogue: Catalogue) -> APIRouter:
         """The versions of one name, newest first, and every move of its aliases."""
         return catalogue.history(model_name)
 
-    @routes.get("/models/{model_name}/metrics", dependencies=[MAY_READ], responses={400: _UNKNOWN, 409: _NO_CHAMPION})
+    @routes.get(
+        "/models/{model_name}/metrics",
+        dependencies=[MAY_READ],
+        responses={400: _UNKNOWN, 404: problem("not_found", "No such stream."), 409: _NO_CHAMPION},
+    )
     def metrics(
-        model_name: Name, model_version: Annotated[str | None, Query(max_length=64)] = None
-    ) -> MetricsAnswer:  # fmt: skip
+        model_name: Name,
+        model_version: Annotated[str | None, Query(max_length=64)] = None,
+        stream: Annotated[str | None, Query(max_length=200, description="On which; else where it forecasts.")] = None,
+    ) -> MetricsAnswer:
         """Errors of its saved predictions by horizon beside the naive forecast's, coverage, and drift of its inputs."""
-        return catalogue.metrics(model_name, model_version)
+        return catalogue.metrics(model_name, model_version, None if stream is None else StreamKey.parse(stream))
 
     @routes.put("/models/{model_name}/aliases/{alias}", responses={404: _NO_VERSION, 409: problem("model_inactive")})
     def move_alias(

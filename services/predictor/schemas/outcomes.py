@@ -75,6 +75,7 @@ class MetricsAnswer(Answer):
 
     model_name: str
     model_version: str
+    stream: str = Field(description="Whose predictions these figures are of.")
     horizons: list[HorizonView]
 
     @classmethod
@@ -94,4 +95,5 @@ class MetricsAnswer(Answer):
             )
             for each in found.horizons
         ]
-        return cls(model_name=found.row.model_name, model_version=found.row.version, horizons=views)
+        row = found.row
+        return cls(model_name=row.model_name, model_version=row.version, stream=str(found.stream), horizons=views)

@@ -11,7 +11,7 @@ from services.predictor.schemas.registry import (
     StandingBody,
 )
 from tidewheel.contracts.errors import ModelNotFound
-from tidewheel.contracts.keys import CHAMPION
+from tidewheel.contracts.keys import CHAMPION, StreamKey
 from tidewheel.kit.auth import Actor
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import RegisteredModel
@@ -70,9 +70,9 @@ class Catalogue:
         (view,) = self._views([model])
         return view
 
-    def metrics(self, model_name: str, version: str | None) -> MetricsAnswer:
+    def metrics(self, model_name: str, version: str | None, stream: StreamKey | None) -> MetricsAnswer:
         """How good a version's predictions were; raises as `ModelService.metrics`."""
-        return MetricsAnswer.of(self._models.metrics(model_name, self._ledger, version=version))
+        return MetricsAnswer.of(self._models.metrics(model_name, self._ledger, version=version, stream=stream))
 
     def latest(self, model_name: str | None, horizon: int | None, limit: int) -> ForecastList:
         """The newest saved predictions."""

@@ -35,6 +35,7 @@ from tidewheel.modelstore.store import ModelStore
 from tidewheel.registry.export import FILE_NAME
 from tidewheel.registry.service import ModelService
 
+OTHER = StreamKey.parse("a_first_one:ABC/USDT:1h")  #: the stream that is meant where a model has none of its own
 Train = Callable[..., Run]
 
 
@@ -82,7 +83,9 @@ def test_what_is_trained_is_served_at_once(
     with TestClient(create_app(build_predictor(predictor))) as client:
         assert client.get("/predict/baseline/3").json()["code"] == "model_not_found"
         baseline, forest = train("baseline", in_a_child), train("random_forest")
+        feed(frame, OTHER)
         told = {name: client.get(f"/predict/{name}/3").json() for name in ("baseline", "random_forest")}
+        elsewhere = client.get("/predict/baseline/3", params={"stream": str(OTHER)}).json()
         body = {"model_name": "test_model", "model_type": "LinearRegression", "prediction_horizons": [1, 3]}
         file = {"file_path": "/app/trained_models/baseline_model.joblib"}  # the document's; a .skops stands for it
         assert client.post("/models/register", json=body | file).status_code == 201
@@ -98,7 +101,12 @@ def test_what_is_trained_is_served_at_once(
     assert [step.step for step in baseline.verdict.steps] == [step.step for step in forest.verdict.steps] == steps
     assert "is the first of its name" in baseline.verdict.steps[-1].reason
     assert forest.verdict.steps[-1].numbers["opponent"] == f"baseline {baseline.version}"
+    assert (elsewhere["stream"], elsewhere["predicted_value"]) == (str(OTHER), told["baseline"]["predicted_value"])
+    assert elsewhere["warnings"] == [
+        f"baseline {baseline.version} learnt {HOURLY} and never saw {OTHER}: interval and skill are of there"
+    ]
     for name, run in (("baseline", baseline), ("random_forest", forest)):
+        assert (told[name]["stream"], told[name]["warnings"]) == (str(HOURLY), [])
         assert told[name]["model_version"] == run.version
         assert told[name]["base_timestamp"] == int(frame.open_time[-1])
         assert told[name]["interval"]["source"] == "calibration"

@@ -14,6 +14,7 @@ from tests.libs.registry.models import forest, skops_bytes
 from tests.services.fleet.keeper.conftest import Sent
 from tests.services.predictor.conftest import stored
 from tests.services.predictor.test_registry import HOURLY, hours, registered
+from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.messages import ScorePredictions
 from tidewheel.contracts.states import Origin, PredictionState
 from tidewheel.contracts.times import HOUR
@@ -24,6 +25,7 @@ from tidewheel.ledger.open import Ledger
 from tidewheel.models.drift import MIN_SAMPLES, Reference
 from tidewheel.registry.scoring import drifts, score
 
+OTHER = StreamKey.parse("binance:ZZZ/USDT:1h")
 FIRST = 300  #: hours that are stored when the first prediction is made
 
 
@@ -81,6 +83,21 @@ def test_a_prediction_is_scored_once_its_hour_is_over(
     assert found[3]["naive_mae"] == pytest.approx(abs(made["current_price"] - came))
     assert found[3]["skill"] == pytest.approx(1 - found[3]["mae"] / found[3]["naive_mae"])
     assert (found[1]["n"], found[1]["mae"], found[1]["skill"]) == (0, None, None)
+
+
+def test_streams_are_told_apart(client: TestClient, ledger: Ledger) -> None:
+    """Errors in units of one price are not averaged with those of another; a stream that is not there is refused."""
+    stored(ledger, OTHER, hours(FIRST + 3), Origin.REPLAY)
+    for stream in (HOURLY, OTHER):
+        made = client.get("/predict/random_forest_v1/3", params={"save_to_db": "true", "stream": str(stream)})
+        assert made.json()["stream"] == str(stream)
+    metrics = "/models/random_forest_v1/metrics"
+    for asked, stream in (({}, HOURLY), ({"stream": str(OTHER)}, OTHER)):
+        told = client.get(metrics, params=asked).json()
+        (one,) = [each for each in told["horizons"] if each["horizon"] == 3]
+        assert (told["stream"], one["open"], one["drift"]["lag_1h"]["n"]) == (str(stream), 1, 1)
+    refused = client.get(metrics, params={"stream": "binance:XYZ/USDT:1h"})
+    assert (refused.status_code, refused.json()["code"]) == (404, "not_found")
 
 
 def test_an_hour_that_never_comes_is_missing_after_a_day(client: TestClient, ledger: Ledger) -> None:

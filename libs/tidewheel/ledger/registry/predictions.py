@@ -55,11 +55,14 @@ class Predictions:
         limit: int = 10,
         *,
         model_version: str | None = None,
+        stream: StreamKey | None = None,
     ) -> list[SavedPrediction]:
-        """The saved predictions of the newest base times, newest first; of one model, version, horizon where named."""
+        """The saved predictions of the newest base times, newest first; of one model, version, ... where named."""
         query = select(predictions).order_by(predictions.c.timestamp.desc(), predictions.c.id.desc()).limit(limit)
         if model_name is not None:
             query = query.where(predictions.c.model_name == model_name)
+        if stream is not None:
+            query = query.where(predictions.c.stream == str(stream))
         if model_version is not None:
             query = query.where(predictions.c.model_version == model_version)
         if horizon is not None:
@@ -148,13 +151,17 @@ class Predictions:
         with self._db.read() as connection:
             return [_prediction(row) for row in connection.execute(query).all()]
 
-    def counts(self, model_name: str, model_version: str) -> dict[int, dict[PredictionState, int]]:
-        """How many predictions of the version are open, known and missing, by horizon."""
+    def counts(
+        self, model_name: str, model_version: str, stream: StreamKey | None = None
+    ) -> dict[int, dict[PredictionState, int]]:
+        """How many predictions of the version are open, known and missing, by horizon; of one stream where named."""
         query = (
             select(predictions.c.prediction_horizon, predictions.c.state, func.count().label("number"))
             .where(predictions.c.model_name == model_name, predictions.c.model_version == model_version)
             .group_by(predictions.c.prediction_horizon, predictions.c.state)
         )
+        if stream is not None:
+            query = query.where(predictions.c.stream == str(stream))
         found: dict[int, dict[PredictionState, int]] = {}
         with self._db.read() as connection:
             for row in connection.execute(query).all():

@@ -311,6 +311,10 @@ class TestScored:
         assert counts[1] == {PredictionState.OPEN: 2, PredictionState.KNOWN: 1, PredictionState.MISSING: 1}
         assert counts[24] == {PredictionState.OPEN: 1, PredictionState.KNOWN: 0, PredictionState.MISSING: 0}
         assert ledger.predictions.counts("nobody", version(1)) == {}
+        assert ledger.predictions.counts("forest", version(1), ETH) == {
+            1: {PredictionState.OPEN: 1, PredictionState.KNOWN: 0, PredictionState.MISSING: 0}
+        }
+        assert [each.stream for each in ledger.predictions.latest("forest", stream=ETH)] == [ETH]
 
 
 PLANS = [
