@@ -92,7 +92,7 @@ def _look_at_file(
         warnings.append(f"{path} is a pickle, which may run code: `tidewheel models trust {digest}` converts it")
     else:
         seen = try_out(kind, content, max(len(names) for names in config.features.values()))
-        if feature_config is None and _tells_features(seen.names):
+        if feature_config is None and tells_features(seen.names):
             feature_config = {"features": list(seen.names)}
             config = FeatureConfig.parse(feature_config, horizons)
             told = f"feature_config was not sent; {path} names its columns, and they are taken, in prices: "
@@ -111,7 +111,7 @@ def _look_at_file(
     )
 
 
-def _tells_features(names: tuple[str, ...] | None) -> TypeGuard[tuple[str, ...]]:
+def tells_features(names: tuple[str, ...] | None) -> TypeGuard[tuple[str, ...]]:
     """Whether a file's own names are features of ours, and others than those that are meant where nobody says any."""
     return names is not None and names != BASE and len(set(names)) == len(names) and CATALOGUE.issuperset(names)
 

@@ -41,3 +41,18 @@ def forest() -> Any:
     from sklearn.ensemble import RandomForestRegressor
 
     return RandomForestRegressor(n_estimators=5, max_depth=4, random_state=7).fit(rows(), target())
+
+
+@cache
+def onnx_line(slope: float = 1.0) -> bytes:
+    """`slope` times the mean of five features; where the format does not matter, for no other is tried as quickly."""
+    from onnx import TensorProto, helper
+
+    line = helper.make_node(
+        "LinearRegressor", ["x"], ["y"], domain="ai.onnx.ml", coefficients=[slope / FEATURES] * FEATURES
+    )
+    wide = helper.make_tensor_value_info("x", TensorProto.FLOAT, [None, FEATURES])
+    narrow = helper.make_tensor_value_info("y", TensorProto.FLOAT, [None, 1])
+    versions = [helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)]
+    model = helper.make_model(helper.make_graph([line], "line", [wide], [narrow]), opset_imports=versions, ir_version=8)
+    return bytes(model.SerializeToString())

@@ -12,7 +12,7 @@ from tidewheel.features.hourly import BASE, table
 from tidewheel.models.horizons import HorizonModel
 from tidewheel.registry.export import EXPORTED, in_prices, put_file
 from tidewheel.registry.formats.skops import load
-from tidewheel.registry.trial import try_out
+from tidewheel.registry.trial import see
 
 
 def test_the_file_forecasts_what_the_model_forecasts(tmp_path: Path) -> None:
@@ -28,7 +28,7 @@ def test_the_file_forecasts_what_the_model_forecasts(tmp_path: Path) -> None:
 
     expected = np.column_stack([model.forecast(horizon, hours)[24:] for horizon in EXPORTED])
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert try_out(ModelFormat.SKOPS, content, len(BASE)).outputs == 2
+    assert see(ModelFormat.SKOPS, content, len(BASE)).outputs == 2
     assert put_file(tmp_path, model) is None
     assert path.read_bytes() == content
 

@@ -10,7 +10,7 @@ from fastapi.testclient import TestClient
 from services.fleet.keeper.relay import Due, score_stream
 from services.predictor.app import build, build_worker
 from services.predictor.settings import PredictorSettings
-from tests.libs.registry.models import forest, skops_bytes
+from tests.libs.registry.models import onnx_line
 from tests.services.fleet.keeper.conftest import Sent
 from tests.services.predictor.conftest import stored
 from tests.services.predictor.test_registry import HOURLY, hours, registered
@@ -33,7 +33,7 @@ FIRST = 300  #: hours that are stored when the first prediction is made
 def root(tmp_path: Path) -> Path:
     folder = tmp_path / "trained_models"
     folder.mkdir()
-    (folder / "rf_model.skops").write_bytes(skops_bytes(forest()))
+    (folder / "line.onnx").write_bytes(onnx_line())
     return folder
 
 

@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 from services.predictor.app import build
 from services.predictor.settings import PredictorSettings
 from tests.libs.registry.bundles import fitted, published
-from tests.libs.registry.models import forest, rows, skops_bytes, target
+from tests.libs.registry.models import forest, onnx_line, skops_bytes
 from tests.services.predictor.conftest import stored
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin, Scope
@@ -55,7 +55,7 @@ def registered(client: TestClient, **changes: Any) -> dict[str, Any]:
         "model_name": "random_forest_v1",
         "model_type": "RandomForest",
         "prediction_horizons": [1, 3, 24],
-        "file_path": "/app/trained_models/rf_model.skops",
+        "file_path": "/app/trained_models/line.onnx",
     }
     answer = client.post("/models/register", json=body | changes)
     assert answer.status_code in (200, 201), answer.text
@@ -67,7 +67,7 @@ def test_a_file_becomes_a_forecast(registry: TestClient, root: Path, ledger: Led
     """Register, list, predict by POST and by GET, save, look at what was saved: each with the documented keys."""
     (root / "rf_model.skops").write_bytes(skops_bytes(forest()))
     stored(ledger, HOURLY, hours(), Origin.REPLAY)
-    model = registered(registry)
+    model = registered(registry, file_path="/app/trained_models/rf_model.skops")
     assert (model["aliases"], model["trusted"], model["format"]) == (["champion"], True, "skops")
 
     listed = registry.get("/models").json()["models"]
@@ -125,7 +125,7 @@ def test_a_bundle_of_ours_is_registered_and_served(
 
 def test_the_documented_errors(registry: TestClient, root: Path) -> None:
     """The documented sentences stand word for word beside a code."""
-    (root / "rf_model.skops").write_bytes(skops_bytes(forest()))
+    (root / "line.onnx").write_bytes(onnx_line())
     registered(registry)
     told = [
         ("nobody/3", "model_not_found", "Model 'nobody' not found or inactive"),
@@ -147,25 +147,23 @@ def test_a_missing_file_and_a_changed_one(registry: TestClient, root: Path, ledg
     assert (answer.status_code, answer.json()["detail"]) == (404, "Model file not found: gone.skops")
 
     stored(ledger, HOURLY, hours(), Origin.REPLAY)
-    (root / "rf_model.skops").write_bytes(skops_bytes(forest()))
+    (root / "line.onnx").write_bytes(onnx_line())
     registered(registry)
-    (root / "rf_model.skops").write_bytes(b"another")
+    (root / "line.onnx").write_bytes(b"another")
     answer = registry.get("/predict/random_forest_v1/3")
     assert (answer.status_code, answer.json()["code"]) == (409, "model_file_changed")
-    (root / "rf_model.skops").unlink()
+    (root / "line.onnx").unlink()
     assert registry.get("/predict/random_forest_v1/3").status_code == 404
 
 
 def test_a_second_version_waits_for_the_alias(registry: TestClient, root: Path, ledger: Ledger) -> None:
     """The same again is 200 and the same version; another file is a version beside the champion until it is moved."""
-    from sklearn.linear_model import LinearRegression
-
     stored(ledger, HOURLY, hours(), Origin.REPLAY)
-    (root / "rf_model.skops").write_bytes(skops_bytes(forest()))
+    (root / "line.onnx").write_bytes(onnx_line())
     first = registered(registry)
     assert registered(registry)["version"] == first["version"]
-    (root / "other.skops").write_bytes(skops_bytes(LinearRegression().fit(rows(), target())))
-    second = registered(registry, file_path="other.skops")
+    (root / "other.onnx").write_bytes(onnx_line(2.0))
+    second = registered(registry, file_path="other.onnx")
     assert second["aliases"] == []
     assert registry.get("/predict/random_forest_v1/3").json()["model_version"] == first["version"]
     named = registry.get("/predict/random_forest_v1/3", params={"model_version": second["version"]})
@@ -190,7 +188,7 @@ def test_a_key_that_reads_may_look_and_not_save(
 ) -> None:
     """Saving needs the scope that registering needs, by GET as by POST."""
     stored(ledger, HOURLY, hours(), Origin.REPLAY)
-    (root / "rf_model.skops").write_bytes(skops_bytes(forest()))
+    (root / "line.onnx").write_bytes(onnx_line())
     reads, writes = (ledger.keys.create({scope}, "test")[1] for scope in (Scope.READ, Scope.REGISTRY))
     with TestClient(create_app(build(settings(trained_models_dir=root, auth_mode="keys")))) as client:
         client.headers["Authorization"] = f"Bearer {writes}"

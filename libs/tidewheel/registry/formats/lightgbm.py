@@ -4,14 +4,13 @@ So LightGBM never sees a key, a count or a section that we did not understand; t
 """
 
 import re
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
-from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, names_of, refusing
+from tidewheel.registry.formats.regressor import MAX_COLUMNS, Booster, names_of, refusing
 from tidewheel.registry.formats.trees import check_tree
 
 OBJECTIVES = (
@@ -36,7 +35,7 @@ def check(content: bytes) -> None:
         _Model(content)
 
 
-def load(content: bytes) -> "LightGBMRegressor":
+def load(content: bytes) -> Booster:
     """The model in one thread.
 
     Raises:
@@ -47,7 +46,11 @@ def load(content: bytes) -> "LightGBMRegressor":
     with refusing(_WHAT, lightgbm.basic.LightGBMError):
         model = _Model(content)
         booster = lightgbm.Booster(model_str=model.text())
-    return LightGBMRegressor(booster, model)
+
+    def ask(rows: Floats) -> object:
+        return booster.predict(rows, num_threads=1)
+
+    return Booster(model.features, model.outputs, model.names, model.leaves * _BYTES_A_LEAF, ask)
 
 
 class _Model:
@@ -159,21 +162,3 @@ def _objective(text: str) -> str:
     if name not in OBJECTIVES or not all(_OPTION.fullmatch(option) for option in options):
         raise BadModel(f"its objective {text[:80]!r} is none of a regressor: {', '.join(OBJECTIVES)}")
     return text
-
-
-class LightGBMRegressor:
-    """A booster of LightGBM."""
-
-    def __init__(self, booster: Any, model: _Model) -> None:
-        self._booster = booster
-        self.features: int | None = model.features
-        self.outputs = model.outputs
-        self.names = model.names
-        self.nbytes = model.leaves * _BYTES_A_LEAF
-
-    def predict(self, rows: Floats) -> Floats:
-        """See `Regressor`."""
-        if rows.ndim != 2 or rows.shape[1] != self.features:
-            raise BadModel(f"the model wants {self.features} features, not rows of shape {rows.shape}")
-        with refusing("the booster cannot answer"):
-            return answered(self._booster.predict(rows, num_threads=1), rows, self.outputs)

@@ -3,8 +3,9 @@
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from tokenize import TokenError
 from typing import Any, Protocol
 
@@ -95,3 +96,21 @@ def answered(raw: object, rows: Floats, outputs: int) -> Floats:
     if not np.isfinite(values).all():
         raise BadModel("the model answered NaN or infinity to finite features")
     return values.reshape(len(rows), outputs)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Booster:
+    """Boosted trees of a native library, which is asked only for rows as wide as its trees expect."""
+
+    features: int
+    outputs: int
+    names: tuple[str, ...] | None
+    nbytes: int
+    ask: Callable[[Floats], object]  #: the library's own answer to rows
+
+    def predict(self, rows: Floats) -> Floats:
+        """See `Regressor`."""
+        if rows.ndim != 2 or rows.shape[1] != self.features:
+            raise BadModel(f"the model wants {self.features} features, not rows of shape {rows.shape}")
+        with refusing("the booster cannot answer"):
+            return answered(self.ask(rows), rows, self.outputs)

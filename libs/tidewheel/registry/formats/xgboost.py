@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
 from tidewheel.modelstore.formats import strict_json
-from tidewheel.registry.formats.regressor import MAX_COLUMNS, answered, names_of, refusing
+from tidewheel.registry.formats.regressor import MAX_COLUMNS, Booster, names_of, refusing
 from tidewheel.registry.formats.trees import check_tree
 from tidewheel.registry.formats.ubj import read_ubj
 
@@ -36,7 +36,7 @@ def check(content: bytes) -> None:
         _Shape(content)
 
 
-def load(content: bytes) -> "XGBoostRegressor":
+def load(content: bytes) -> Booster:
     """The model in one thread.
 
     Raises:
@@ -47,7 +47,13 @@ def load(content: bytes) -> "XGBoostRegressor":
     with refusing(_WHAT, xgboost.core.XGBoostError):
         shape = _Shape(content)
         booster = xgboost.Booster({"nthread": 1, "verbosity": 0}, model_file=bytearray(content))
-    return XGBoostRegressor(booster, shape)
+
+    def ask(rows: Floats) -> object:
+        return booster.inplace_predict(
+            rows, iteration_range=(0, shape.rounds), validate_features=False, strict_shape=True
+        )
+
+    return Booster(shape.features, shape.outputs, shape.names, shape.nodes * _BYTES_A_NODE, ask)
 
 
 class _Shape:
@@ -135,25 +141,3 @@ def _best(attributes: Any, rounds: int) -> int:
     if "scikit_learn" not in attributes or "best_iteration" not in attributes:
         return rounds
     return min(_whole(attributes["best_iteration"], 0, 10**6) + 1, rounds)
-
-
-class XGBoostRegressor:
-    """A booster of XGBoost."""
-
-    def __init__(self, booster: Any, shape: _Shape) -> None:
-        self._booster = booster
-        self._rounds = shape.rounds
-        self.features: int | None = shape.features
-        self.outputs = shape.outputs
-        self.names = shape.names
-        self.nbytes = shape.nodes * _BYTES_A_NODE
-
-    def predict(self, rows: Floats) -> Floats:
-        """See `Regressor`."""
-        if rows.ndim != 2 or rows.shape[1] != self.features:
-            raise BadModel(f"the model wants {self.features} features, not rows of shape {rows.shape}")
-        with refusing("the booster cannot answer"):
-            answer = self._booster.inplace_predict(
-                rows, iteration_range=(0, self._rounds), validate_features=False, strict_shape=True
-            )
-            return answered(answer, rows, self.outputs)

@@ -1,36 +1,30 @@
-"""`tidewheel models trust` as an operator meets it."""
+"""`tidewheel models trust` as an operator meets it; what it converts is tried in tests/libs/registry/test_trust.py."""
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
-import joblib
-import numpy as np
 import pytest
 from click.testing import CliRunner
 
 from services.fleet.commands.models import models
 from tests.libs.ledger.registry.registering import new_model
-from tests.libs.registry.models import forest, rows
-from tidewheel.contracts.errors import NotFound
+from tidewheel.contracts.errors import Conflict, NotFound
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.ledger.open import migrate, open_ledger
-from tidewheel.registry.files import TrainedModels, sha256
-from tidewheel.registry.formats import skops
+from tidewheel.registry.files import sha256
 
 
-def test_a_trusted_file_is_converted_once_and_served_as_skops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By path or by digest; the skops file answers as the joblib file would, and all versions of the file get it."""
+def test_a_file_is_converted_once_for_all_versions_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By path or by digest: a version that is registered later gets the conversion that is there, and none other."""
     monkeypatch.setenv("TIDEWHEEL_HOME", str(tmp_path))
     address, data = str(tmp_path / "ml" / "manifest.sqlite"), tmp_path / "ml"
     migrate(address, data)
-    written = io.BytesIO()
-    joblib.dump(forest(), written)
-    digest = sha256(written.getvalue())
-    folder = tmp_path / "trained_models"
+    folder, pickled, converted = tmp_path / "trained_models", b"no pickle: it is not opened again", b"what came of it"
     folder.mkdir()
-    (folder / "forest.joblib").write_bytes(written.getvalue())
+    (folder / "forest.joblib").write_bytes(pickled)
+    (folder / "forest.skops").write_bytes(converted)
+    digest = sha256(pickled)
     untrusted: dict[str, Any] = {
         "format": ModelFormat.JOBLIB,
         "trusted": False,
@@ -41,15 +35,18 @@ def test_a_trusted_file_is_converted_once_and_served_as_skops(tmp_path: Path, mo
         CliRunner().invoke(models, ["trust", digest], catch_exceptions=False)
     ledger = open_ledger(f"sqlite:///{address}", data)
     ledger.registry.register(new_model(1, file_path="forest.joblib", **untrusted), "desk")
+    with pytest.raises(Conflict, match="not written over"):
+        CliRunner().invoke(models, ["trust", digest], catch_exceptions=False)
+    ledger.registry.trust(digest, "forest.skops", sha256(converted), 1, "desk")
+    for number, which in ((2, "forest.joblib"), (3, digest)):
+        ledger.registry.register(new_model(number, file_path="forest.joblib", **untrusted), "desk")
 
-    first = CliRunner().invoke(models, ["trust", "forest.joblib", "--json"], catch_exceptions=False)
-    ledger.registry.register(new_model(2, file_path="forest.joblib", **untrusted), "desk")
-    again = CliRunner().invoke(models, ["trust", digest, "--json"], catch_exceptions=False)
+        told = CliRunner().invoke(models, ["trust", which, "--json"], catch_exceptions=False)
 
-    assert [row["serves"] for row in json.loads(first.stdout)] == ["forest.skops"]
-    assert len(json.loads(again.stdout)) == 2
+        assert [row["serves"] for row in json.loads(told.stdout)] == ["forest.skops"] * number
     found = ledger.registry.of_content(digest)
     ledger.close()
-    assert [(each.trusted, each.converted_path, each.outputs) for each in found] == [(True, "forest.skops", 1)] * 2
-    content = TrainedModels(folder).read_registered("forest.skops", str(found[0].converted_digest))
-    assert np.array_equal(skops.load(content).predict(rows())[:, 0], forest().predict(rows()))
+    assert {(each.trusted, each.converted_path, each.outputs) for each in found} == {(True, "forest.skops", 1)}
+    (folder / "forest.skops").write_bytes(b"exchanged")
+    with pytest.raises(Conflict, match="no longer the file"):
+        CliRunner().invoke(models, ["trust", digest], catch_exceptions=False)

@@ -6,6 +6,7 @@ from services.fleet.prove.programs import model_reader
 from tidewheel.contracts.errors import BadModel
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.registry.formats import kinds, xgboost
+from tidewheel.registry.formats.regressor import Booster
 
 
 def _load(kind: ModelFormat, content: bytes) -> Any:
@@ -14,7 +15,8 @@ def _load(kind: ModelFormat, content: bytes) -> Any:
     import xgboost as library
 
     booster = library.Booster(model_file=bytearray(content))
-    return xgboost.XGBoostRegressor(booster, xgboost._Shape(content))
+    shape = xgboost._Shape(content)
+    return Booster(shape.features, shape.outputs, None, 0, booster.inplace_predict)
 
 
 def _check(kind: ModelFormat, content: bytes) -> None:
