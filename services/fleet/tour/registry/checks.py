@@ -51,5 +51,11 @@ def hold_against_truth(
         "skill": 1 - off.mean() / naive.mean(), "coverage": np.mean(held) if held else None, "coverage_n": len(held),
     }  # fmt: skip
     for name, value in expected.items():
-        same = told[name] is value if value is None else abs(told[name] - value) <= 1e-9 * max(1.0, abs(value))
-        checks.that(f"{name} {which} is the sum of what came", same, (told[name], value))
+        checks.that(f"{name} {which} is the sum of what came", _equal(told[name], value), (told[name], value))
+
+
+def _equal(told: float | None, value: float | None) -> bool:
+    """To 1e-9; no number equals only no number."""
+    if told is None or value is None:
+        return told is value
+    return abs(told - value) <= 1e-9 * max(1.0, abs(value))

@@ -32,11 +32,12 @@ def test_metrics_that_are_the_sums_pass() -> None:
     assert (checks.made, checks.violations) == (len(TRUE), [])
 
 
+@pytest.mark.parametrize("off", [1e-6, None])
 @pytest.mark.parametrize("name", TRUE)
-def test_a_metric_that_is_off_is_told(name: str) -> None:
-    """Any of them, by a millionth."""
+def test_a_metric_that_is_off_is_told(name: str, off: float | None) -> None:
+    """Any of them, by a millionth, or where it is no number at all."""
     checks = Checks(Lines())
-    hold_against_truth(checks, "of x over 1 h", TRUE | {name: TRUE[name] + 1e-6}, CAME)
+    hold_against_truth(checks, "of x over 1 h", TRUE | {name: off and TRUE[name] + off}, CAME)
     assert len(checks.violations) == 1 and checks.violations[0].startswith(f"{name} of x over 1 h")
 
 
