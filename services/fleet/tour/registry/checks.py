@@ -47,8 +47,9 @@ def hold_against_truth(
         if answer["interval"]["lower"] is not None
     ]
     expected = {
-        "n": len(came), "mae": off.mean(), "rmse": np.sqrt((off**2).mean()), "naive_mae": naive.mean(),
-        "skill": 1 - off.mean() / naive.mean(), "coverage": np.mean(held) if held else None, "coverage_n": len(held),
+        "n": len(came), "mae": float(off.mean()), "rmse": float(np.sqrt((off**2).mean())),
+        "naive_mae": float(naive.mean()), "skill": float(1 - off.mean() / naive.mean()),
+        "coverage": sum(held) / len(held) if held else None, "coverage_n": len(held),
     }  # fmt: skip
     for name, value in expected.items():
         checks.that(f"{name} {which} is the sum of what came", _equal(told[name], value), (told[name], value))

@@ -38,10 +38,8 @@ def print_tour(tour: Tour, seconds: float) -> None:
         for each in told["horizons"]:
             drifts = [drift["psi"] for drift in each["drift"].values() if drift and drift["psi"] is not None]
             cells = (
-                f"{each['mae']:,.1f}" if each["n"] else "", f"{each['naive_mae']:,.1f}" if each["n"] else "",
-                f"{each['skill']:+.3f}" if each["n"] else "",
-                "" if each["coverage"] is None else f"{each['coverage']:.0%}",
-                f"{max(drifts):.2f}" if drifts else "",
+                _cell(each["mae"], ",.1f"), _cell(each["naive_mae"], ",.1f"), _cell(each["skill"], "+.3f"),
+                _cell(each["coverage"], ".0%"), _cell(max(drifts, default=None), ".2f"),
             )  # fmt: skip
             grid.add_row(name, str(each["horizon"]), str(each["n"]), str(each["open"]), *cells)
     console.print(grid)
@@ -50,3 +48,7 @@ def print_tour(tour: Tour, seconds: float) -> None:
         console.print(f"violation: {violation}")
     console.print(f"{tour.checks.made} checks, {len(tour.checks.violations)} violations; {seconds:.1f} s in all")
     console.print("The market is made so that something can be learnt; it shows the registry, not a profit.")
+
+
+def _cell(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)

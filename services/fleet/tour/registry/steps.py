@@ -245,8 +245,9 @@ def _measure(tour: Tour, stage: Stage) -> None:
 def _measured(each: Mapping[str, Any]) -> str:
     if not each["n"]:
         return f"{each['horizon']} h: {each['open']} wait"
+    skill = "no skill" if each["skill"] is None else f"skill {each['skill']:+.2f}"
     covered = "" if each["coverage"] is None else f", held {each['coverage']:.0%}"
-    return f"{each['horizon']} h: skill {each['skill']:+.2f}{covered} of {each['n']}"
+    return f"{each['horizon']} h: {skill}{covered} of {each['n']}"
 
 
 def _train_again(tour: Tour, stage: Stage) -> None:
