@@ -1,4 +1,5 @@
-"""R2, calls: a worker dies at each system call of seal, claim, publish, finish and rollback; another carries on."""
+"""R2, calls: a worker dies at each system call of seal, claim, publish, finish and rollback, of a regime's run and of a
+registered model's; another carries on."""
 
 import json
 import time

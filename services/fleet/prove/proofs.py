@@ -39,7 +39,7 @@ PROOFS = (
     ),
     Proof(
         name="calls",
-        promise="R2: a worker may die at any system call; the next one carries on, and every file is trained once",
+        promise="R2: a worker may die at any system call; the next one carries on: all trained once",
         trials=calls.EVERY,
         quick=4,
         run=calls.prove,

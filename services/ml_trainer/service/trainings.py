@@ -6,7 +6,8 @@ from services.ml_trainer.service.registry.training import RegistryTraining
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.features.returns import regime_signature
-from tidewheel.gates.gate import Candidate, Gate
+from tidewheel.gates.forecasts import ForecastCandidate, ForecastSchemaStep
+from tidewheel.gates.gate import Candidate, Gate, Step
 from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.steps import Canary, Digest
@@ -16,7 +17,7 @@ from tidewheel.modelstore.store import ModelStore
 def build_trainer(ledger: Ledger, child: FitChild, settings: TrainerSettings) -> Trainer:
     """What carries out every run that this program knows."""
     regimes = RegimeTraining(ledger, ModelStore(settings.models_dir), regime_gate(settings), settings)
-    registry = RegistryTraining(ledger, ModelStore(settings.trained_models_dir), settings)
+    registry = RegistryTraining(ledger, ModelStore(settings.trained_models_dir), forecast_gate, settings)
     return Trainer(ledger, child, [regimes, registry], settings)
 
 
@@ -25,3 +26,8 @@ def regime_gate(settings: TrainerSettings) -> Gate[Candidate]:
     return Gate(
         [SchemaStep(regime_signature(settings.timeframe)), Digest(), EnoughDataStep(), Canary(), ChampionStep()]
     )
+
+
+def forecast_gate(comparison: Step[ForecastCandidate]) -> Gate[ForecastCandidate]:
+    """The same for registered models; `comparison` is the last."""
+    return Gate([ForecastSchemaStep(), Digest(), Canary(), comparison])

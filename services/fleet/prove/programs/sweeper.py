@@ -1,4 +1,5 @@
-"""The program of the proof `calls`: from seal to rollback, killed at one system call after another.
+"""The program of the proof `calls`: from seal to rollback, and from hours to a registered model, killed at one system
+call after another.
 
 One process without threads of its own forks the victim, traces it to its end, and carries its work on.
 """
@@ -6,18 +7,23 @@ One process without threads of its own forks the victim, traces it to its end, a
 import json
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from services.fleet.prove.apparatus.stages import (
     CONSUMER,
+    HOURLY,
     KEY,
     disk_faults,
+    hours_until,
+    model_faults,
     part,
     seal,
     served_faults,
     settings_at,
+    store,
     training_faults,
 )
 from services.fleet.prove.apparatus.tracing import killed_at
@@ -26,13 +32,19 @@ from services.ml_trainer.service.fitting import FitChild, LayOut, Progress, Wait
 from services.ml_trainer.service.projection import Projection
 from services.ml_trainer.service.promotions import Promotions
 from services.ml_trainer.service.regimes.training import RegimeTraining
+from services.ml_trainer.service.registry.ordering import order
+from services.ml_trainer.service.registry.training import RegistryTraining
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
-from tidewheel.gates.gate import Gate
+from tidewheel.contracts.keys import BASELINE
+from tidewheel.gates.gate import Gate, Saved
+from tidewheel.gates.splits import split
 from tidewheel.ledger.open import Ledger, open_ledger
+from tidewheel.models.horizons import HorizonModel
 from tidewheel.models.regime import RegimeModel
 from tidewheel.modelstore.steps import Digest
 from tidewheel.modelstore.store import ModelStore
+from tidewheel.registry.export import FILE_NAME
 
 TOLD = "told"  #: file with a JSON line for each trial
 _PATIENCE = 30.0
@@ -41,12 +53,20 @@ _PATIENCE = 30.0
 class Fitted(FitChild):
     """A fit whose model is there already: how the child dies is other proofs' business."""
 
-    def __init__(self, payload: Mapping[str, bytes]) -> None:
-        self._payload = dict(payload)
+    def __init__(self, model: Saved) -> None:
+        self._payload = model.to_payload()
 
     def run(self, run_id: int, fence: int, lay_out: LayOut, watch: Waits, progress: Progress) -> dict[str, bytes]:
         """The model."""
         return self._payload
+
+
+@dataclass(frozen=True, slots=True)
+class Fits:
+    """What the fits of a trial would come to."""
+
+    regimes: Fitted
+    baseline: Fitted
 
 
 def main() -> None:
@@ -73,51 +93,66 @@ class Sweep:
     def __init__(self, place: Place, seed: int) -> None:
         self.place, self.seed, self.parts = place, seed, 0
         self.settings: TrainerSettings = settings_at(place, lease_seconds=30.0)
+        self.settings.trained_models_dir.mkdir(exist_ok=True)
+        (self.settings.trained_models_dir / FILE_NAME).touch()  # else a process of its own writes it
 
     def trial(self, number: int) -> tuple[list[str], list[str]]:
         """Let a worker die at its `number`-th call and another carry on; the calls made, and what is wrong then."""
         frame = part(self.parts, self.seed)
-        model = RegimeModel.fit({str(KEY): [frame]}, seed=self.parts, restarts=1)
-        payload = model.to_payload()
+        hours = hours_until(self.parts, self.seed)
+        learnt = hours.between(None, split({"": hours}).cut)
+        fits = Fits(
+            Fitted(RegimeModel.fit({str(KEY): [frame]}, seed=self.parts, restarts=1)),
+            Fitted(HorizonModel.fit(learnt, family=BASELINE, seed=self.settings.train_seed)),
+        )
         self.parts += 1
 
         def work() -> None:
             with self.opened() as ledger:
                 seal(ledger, frame, "victim")
-                self._train(ledger, payload)
-                self._train(ledger, payload)  # nothing is left to train, so this one is finished without a version
+                store(ledger, HOURLY, hours, "victim")
+                self._train(ledger, fits)
+                self._train(ledger, fits)  # nothing is left to train, so these are finished without a version
                 if self.parts > 1:
-                    store = ModelStore(self.settings.models_dir)
-                    Promotions(ledger, store, CONSUMER).rollback(actor="victim", reason=None, to=None)
+                    models = ModelStore(self.settings.models_dir)
+                    Promotions(ledger, models, CONSUMER).rollback(actor="victim", reason=None, to=None)
 
         calls = killed_at(number, work)
         with self.opened() as ledger:
             seal(ledger, frame, "next")
-            self._carry_on(ledger, payload)
+            store(ledger, HOURLY, hours, "next")
+            self._carry_on(ledger, fits)
             wrong = served_faults(ledger, self.settings.models_dir)
+            wrong += model_faults(ledger, self.settings.trained_models_dir, self.parts)
         with self.place.session() as rows:
             return calls, training_faults(rows, self.parts) + wrong
 
-    def _train(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
+    def _train(self, ledger: Ledger, fits: Fits) -> None:
+        settings = self.settings
+        regimes = RegimeTraining(ledger, ModelStore(settings.models_dir), Gate([Digest()]), settings)
+        registry = RegistryTraining(
+            ledger, ModelStore(settings.trained_models_dir), lambda last: Gate([Digest(), last]), settings
+        )
         run, _ = ledger.runs.start_or_join(CONSUMER, CONSUMER, "prove")
-        store = ModelStore(self.settings.models_dir)
-        training = RegimeTraining(ledger, store, Gate([Digest()]), self.settings)
-        Trainer(ledger, Fitted(payload), [training], self.settings).run(run.id)
+        Trainer(ledger, fits.regimes, [regimes], settings).run(run.id)
+        run, _ = order(ledger, BASELINE, HOURLY, "prove")
+        Trainer(ledger, fits.baseline, [registry], settings).run(run.id)
 
-    def _carry_on(self, ledger: Ledger, payload: Mapping[str, bytes]) -> None:
-        """What is due, as the fleet would find it: a run that is not finished, or a file that was never trained."""
+    def _carry_on(self, ledger: Ledger, fits: Fits) -> None:
+        """What is due, as the fleet would find it: a run that is not finished, a file or an hour never trained on."""
         deadline = time.monotonic() + _PATIENCE
         while self._due() and time.monotonic() < deadline:
-            self._train(ledger, payload)
+            self._train(ledger, fits)
             time.sleep(0.01)  # a server takes a moment to see that a client is gone
         Projection(ledger, ModelStore(self.settings.models_dir)).reconcile(CONSUMER)
 
     def _due(self) -> bool:
-        ((open_runs, waiting),) = self.place.rows(
+        ((open_runs, waiting, models),) = self.place.rows(
             "SELECT (SELECT count(*) FROM runs WHERE state IN ('queued', 'running')),"
-            " (SELECT count(*) FROM files) - (SELECT count(*) FROM claims WHERE state = 'processed')"
+            " (SELECT count(*) FROM files) - (SELECT count(*) FROM claims WHERE state = 'processed'),"
+            " (SELECT count(*) FROM ml_models)"
         )
-        return bool(open_runs or waiting)
+        return bool(open_runs or waiting or models < self.parts)
 
     @contextmanager
     def opened(self) -> Iterator[Ledger]:

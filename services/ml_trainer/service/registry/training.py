@@ -1,6 +1,7 @@
 """One run from hours to verdict."""
 
 import os
+from collections.abc import Callable
 
 from services.ml_trainer.service.attempt import Attempt
 from services.ml_trainer.service.job import ForecastJob
@@ -16,7 +17,7 @@ from tidewheel.contracts.states import RunState
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.features.frames import CandleFrame
-from tidewheel.gates.forecasts import ForecastCandidate, ForecastChampionStep, ForecastSchemaStep
+from tidewheel.gates.forecasts import ForecastCandidate, ForecastChampionStep
 from tidewheel.gates.gate import Gate, Step
 from tidewheel.gates.splits import split
 from tidewheel.kit.logs import logger
@@ -24,7 +25,6 @@ from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run, Stream
 from tidewheel.models.horizons import HORIZONS, HorizonModel
 from tidewheel.modelstore.code import code_digest
-from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore, Staged
 from tidewheel.registry.export import FILE_NAME, put_file
 from tidewheel.registry.service import ModelService
@@ -36,13 +36,20 @@ _log = logger(__name__)
 class RegistryTraining:
     """Turns a stream's hours into a version of the model that the run is named for, or into a reason why not."""
 
-    def __init__(self, ledger: Ledger, store: ModelStore, settings: TrainerSettings) -> None:
-        """`store` is that of TRAINED_MODELS_DIR: what is published there is served from there."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        store: ModelStore,
+        gate: Callable[[Step[ForecastCandidate]], Gate[ForecastCandidate]],
+        settings: TrainerSettings,
+    ) -> None:
+        """`store` is that of TRAINED_MODELS_DIR: what is published there is served from there. `gate` ends in the
+        comparison that it is given."""
         self._ledger, self._settings = ledger, settings
         self._store = store
         self._models = ModelService(store.models_dir)
-        self._compared = Publishing(store, _gate(ForecastChampionStep()))
-        self._unopposed = Publishing(store, _gate(Unopposed()))
+        self._compared = Publishing(store, gate(ForecastChampionStep()))
+        self._unopposed = Publishing(store, gate(Unopposed()))
 
     def takes(self, consumer: str) -> bool:
         """Those of every registered model."""
@@ -114,11 +121,6 @@ class RegistryTraining:
             put_file(self._store.models_dir, model)
         except (TidewheelError, OSError) as error:
             _log.warning("baseline_file_not_written", file=FILE_NAME, reason=str(error))
-
-
-def _gate(comparison: Step[ForecastCandidate]) -> Gate[ForecastCandidate]:
-    """The steps of promotion, in order; the first refusal ends it."""
-    return Gate([ForecastSchemaStep(), Digest(), Canary(), comparison])
 
 
 def _stream(run: Run) -> StreamKey:

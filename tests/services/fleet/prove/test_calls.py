@@ -37,7 +37,7 @@ def test_a_worker_may_die_at_any_call(budget: Budget, tell: Tell) -> None:
 def test_files_consumed_too_early_are_seen(budget: Budget, tell: Tell, monkeypatch: pytest.MonkeyPatch) -> None:
     """Planted: the claim is the consumption. A death between the two loses the file."""
     monkeypatch.setattr(calls, "DIALECTS", ("sqlite",))
-    tally = calls.prove(replace(budget, trials=8), tell, program=early_sweeper.__name__)
+    tally = calls.prove(replace(budget, trials=14), tell, program=early_sweeper.__name__)
 
     assert tally.first is not None
     assert "was trained 0 times" in tally.first
