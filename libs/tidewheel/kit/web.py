@@ -23,7 +23,7 @@ from tidewheel.kit.docs import docs_routes
 from tidewheel.kit.envelope import SHORT, Envelope
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import PART_UP, exposition
-from tidewheel.kit.problems import Problem, error_response, http_problem, problem, problem_response
+from tidewheel.kit.problems import MEDIA_TYPE, Problem, error_response, http_problem, problem, problem_response
 from tidewheel.kit.service import Service
 
 _PING_SECONDS = 5.0
@@ -202,6 +202,15 @@ async def _ask(ping: Callable[[], None], threads: CapacityLimiter) -> tuple[str,
     return name, None
 
 
+def _also(answers: dict[str, Any], status: str, code: str, description: str) -> None:
+    """Describe what many routes refuse, after what the route itself says of that status."""
+    own = answers.get(status)
+    if own is None or MEDIA_TYPE not in own["content"]:  # FastAPI's own entry names a schema that we do not answer
+        answers[status] = problem(code, description)
+    else:
+        own["description"] += f" Or: {description}"
+
+
 def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
     """OpenAPI in which refusals are problems, and routes with a scope say so."""
     generate = app.openapi
@@ -224,14 +233,14 @@ def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
             for method, operation in operations.items():
                 answers = operation["responses"]
                 if "422" in answers:
-                    answers["422"] = problem("bad_input", "The input cannot be used; `errors` names each place.")
+                    _also(answers, "422", "bad_input", "The input cannot be used; `errors` names each place.")
                 if "requestBody" in operation:
-                    answers["400"] = problem("bad_request", "The body cannot be parsed.")
-                    answers["413"] = problem("content_too_large", "The body exceeds TIDEWHEEL_MAX_BODY_BYTES.")
+                    _also(answers, "400", "bad_request", "The body cannot be parsed.")
+                    _also(answers, "413", "content_too_large", "The body exceeds TIDEWHEEL_MAX_BODY_BYTES.")
                 needed = scopes.get((path, method))
                 if needed:
-                    answers["401"] = problem("not_authenticated", "A key is needed.")
-                    answers["403"] = problem("not_authorised", f"The key lacks the scope {needed[0]}.")
+                    _also(answers, "401", "not_authenticated", "A key is needed.")
+                    _also(answers, "403", "not_authorised", f"The key lacks the scope {needed[0]}.")
                     operation["x-scope"] = needed[0]
         app.openapi_schema = document
         return document

@@ -25,6 +25,7 @@ from tidewheel.registry.registration import BLIND, new_model
 from tidewheel.registry.scoring import HorizonErrors, drifts, errors_of
 
 CACHE_BYTES = 512 * 2**20
+_FAR = 2.0  #: times the price, or its fraction, beyond which a forecast is doubted
 
 
 class Prediction(TypedDict):
@@ -214,7 +215,11 @@ class ModelService:
             feature_signature=signature,
             prediction_id=None if saved is None else saved.id,
             horizon_blind=loaded.is_blind,
-            warnings=[*([BLIND] if loaded.is_blind else []), *_of_another_market(row, key)],
+            warnings=[
+                *([BLIND] if loaded.is_blind else []),
+                *_of_another_market(row, key),
+                *_far_off(predicted, price, loaded.config),
+            ],
         )
 
     def metrics(
@@ -292,6 +297,17 @@ def _of_another_market(row: RegisteredModel, asked: StreamKey) -> list[str]:
         return []
     return [
         f"{row.model_name} {row.version} learnt {row.stream} and never saw {asked}: interval and skill are of there"
+    ]
+
+
+def _far_off(predicted: float, price: float, config: FeatureConfig) -> list[str]:
+    """Units that were mistaken at registration give an answer like any other: only its size tells."""
+    if price / _FAR <= predicted <= price * _FAR:
+        return []
+    learnt, fitting, said = ("prices", "price", "relative") if config.relative else ("returns", "relative", "price")
+    return [
+        f"{predicted:g} is far from the price {price:g}, and the units are {said}: a model that learnt {learnt} is "
+        f'registered with "units": "{fitting}" in its feature_config'
     ]
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from tidewheel.contracts.errors import BadModel, Conflict, Unavailable
+from tidewheel.contracts.errors import BadInput, BadModel, Conflict, Unavailable
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.disk import write_durably
 from tidewheel.features.hourly import BASE
@@ -45,12 +45,15 @@ def convert_beside(models: TrainedModels, relative: str, digest: str) -> Convert
 
     Raises:
         BadInput, ModelFileNotFound, Conflict: the file is not there any more as it was registered.
+        BadInput: it is no joblib file: there is nothing to trust.
         Conflict: there is a `<stem>.skops` already (code `already_there`); it is left alone.
         BadModel, Unavailable: as `convert`, or the trial refused what came of it.
     """
+    if not relative.endswith(".joblib"):
+        raise BadInput(f"{relative} is no .joblib file: it is served as it is, and nothing needs to be trusted")
     target = f"{relative.removesuffix('.joblib')}.skops"
     path = models.path(target)
-    if not relative.endswith(".joblib") or path.exists():
+    if path.exists():
         raise Conflict(f"{target} is there already, and is not written over; move it away first", code="already_there")
     converted = convert(models.read_registered(relative, digest))
     seen = try_out(ModelFormat.SKOPS, converted, len(BASE))

@@ -82,7 +82,9 @@ def router(predictor: Predictor, forecasting: Forecasting, live: LiveRegime) -> 
         actor: Reader,
         save_to_db: Annotated[bool, Query(description="Keep the forecast; needs scope `registry`.")] = False,
         model_version: Annotated[str | None, Query(max_length=64, description="A version or an alias.")] = None,
-        stream: Annotated[str | None, Query(max_length=200, description="Whose hours it is made from.")] = None,
+        stream: Annotated[
+            str | None, Query(max_length=200, description="Whose hours it is made from; else those it learnt.")
+        ] = None,
     ) -> Response:
         """A registered model's forecast, as `POST /predict` gives it."""
         body = PredictRequest(

@@ -26,6 +26,7 @@ Name = Annotated[str, Path(max_length=64, examples=["baseline"])]
 _UNKNOWN = problem("model_not_found", "No model has that name.")
 _NO_CHAMPION = problem("no_champion", "No version of the name is its champion.")
 _NO_VERSION = problem("unknown_version", "The name has no such version.")
+_NOT_NOW = problem("model_inactive", "The version is switched off, learnt simulated bars, or a kill switch stands.")
 _REFUSED: dict[int | str, dict[str, Any]] = {
     404: problem("model_file_not_found", "There is no such file below the models folder."),
     409: problem("version_taken", "The version stands for another file."),
@@ -66,13 +67,13 @@ def router(catalogue: Catalogue) -> APIRouter:
     )
     def metrics(
         model_name: Name,
-        model_version: Annotated[str | None, Query(max_length=64)] = None,
+        model_version: Annotated[str | None, Query(max_length=64, description="A version or an alias.")] = None,
         stream: Annotated[str | None, Query(max_length=200, description="On which; else where it forecasts.")] = None,
     ) -> MetricsAnswer:
         """Errors of its saved predictions by horizon beside the naive forecast's, coverage, and drift of its inputs."""
         return catalogue.metrics(model_name, model_version, None if stream is None else StreamKey.parse(stream))
 
-    @routes.put("/models/{model_name}/aliases/{alias}", responses={404: _NO_VERSION, 409: problem("model_inactive")})
+    @routes.put("/models/{model_name}/aliases/{alias}", responses={404: _NO_VERSION, 409: _NOT_NOW})
     def move_alias(
         model_name: Name, alias: Annotated[str, Path(max_length=40, examples=["champion"])], body: AliasBody,
         actor: Registrar,

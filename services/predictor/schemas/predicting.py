@@ -46,7 +46,7 @@ class PredictRequest(RequestBody):
         None,
         max_length=200,
         description="A stream of the ledger: `binance:BTC/USDT:1m`. Of a forecast: whose hours it is made from, by "
-        "default the first of SYMBOLS.",
+        "default the one that the model was trained on, of a user's model the first of SYMBOLS.",
     )
     model_name: str = Field(BASELINE, max_length=64, description="A registered model.")
     model_version: str | None = Field(
@@ -70,7 +70,7 @@ class PredictRequest(RequestBody):
         if len(kinds) != 1:
             sent = " and ".join(kinds) or "none of them"
             raise ValueError(
-                f"send exactly one of logret, bars, stream, or a registered model's fields ({_FIELDS}); {sent} was sent"
+                f"send exactly one of logret, bars, stream, or a registered model's fields ({_FIELDS}); sent: {sent}"
             )
         return self
 
@@ -110,7 +110,9 @@ class IntervalView(Answer):
     level: float = Field(description="Share of outcomes that it is meant to hold.", examples=[0.9])
     n: int = Field(description="Residuals that it was made of.")
     source: IntervalSource = Field(description="What they were: of data held back in training, or scored forecasts.")
-    why: str | None = Field(description="Why there is none.")
+    why: str | None = Field(
+        description="Why there is none; of a user's model nine saved and scored forecasts make one."
+    )
     measured_coverage: float | None = Field(description="Share of scored intervals that held what came.")
     measured_n: int = Field(description="How many have been scored.")
 
@@ -126,9 +128,12 @@ class ForecastAnswer(Answer):
     predicted_time: int
     current_price: float = Field(description="Close of the base hour.")
     stream: str = Field(examples=["binance:BTC/USDT:1m"])
-    stale: bool = Field(description="Whether the base hour lies more than 3 hours behind.")
+    stale: bool = Field(
+        description="Whether the base hour ended more than 3 hours ago; where candles were imported or simulated, "
+        "before the newest of them."
+    )
     interval: IntervalView
     feature_signature: str = Field(description="What the columns of the model's input mean.")
     prediction_id: int | None = Field(description="Where it was saved; null where it was not.")
     horizon_blind: bool = Field(description="Whether the model answers one number at all its horizons.")
-    warnings: list[str]
+    warnings: list[str] = Field(description="What to know before it is relied on, a sentence each.")

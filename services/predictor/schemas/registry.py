@@ -21,7 +21,7 @@ class RegisterModel(RequestBody):
                     "model_type": "RandomForest",
                     "prediction_horizons": [1, 3, 24],
                     "file_path": "/app/trained_models/rf_model.skops",
-                    "feature_config": {"features": ["lag_1h", "lag_2h", "lag_24h", "SMA_10h"]},
+                    "feature_config": {"features": ["lag_1h", "lag_2h", "lag_24h", "SMA_10h"], "units": "relative"},
                 }
             ]
         },
@@ -38,7 +38,7 @@ class RegisterModel(RequestBody):
     feature_config: dict[str, Any] | None = Field(
         None,
         description='`{"features": list or {"<hours>": list}, "units": "price" or "relative"}`; by default the five '
-        "base features, in prices, at every horizon.",
+        "base features, in prices, at every horizon. A model that learnt returns wants `relative`.",
     )
 
 

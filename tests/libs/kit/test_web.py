@@ -32,7 +32,9 @@ class Quote(BaseModel):
 def desk() -> APIRouter:
     router = APIRouter()
 
-    @router.post("/orders/{symbol:path}", responses={409: problem("busy")})
+    @router.post(
+        "/orders/{symbol:path}", responses={409: problem("busy"), 403: problem("closed", "The account is closed.")}
+    )
     def order(symbol: str, order: Order, actor: Annotated[Actor, Depends(require(Scope.TRAIN))]) -> dict[str, str]:
         return {"symbol": symbol, "by": actor.name}
 
@@ -171,6 +173,7 @@ def test_docs_and_schema_need_no_other_host(client: TestClient) -> None:
     assert operation["x-scope"] == "train"
     assert {"401", "403", "409", "422"} <= operation["responses"].keys()
     assert "application/problem+json" in operation["responses"]["422"]["content"]
+    assert operation["responses"]["403"]["description"] == "The account is closed. Or: The key lacks the scope train."
     assert "HTTPValidationError" not in document["components"]["schemas"]
     assert "Problem" in document["components"]["schemas"]
 

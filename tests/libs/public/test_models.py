@@ -2,12 +2,14 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from services.model_service import ModelService
 from tests.libs.registry.models import forest, skops_bytes
 from tests.services.predictor.conftest import stored
 from tests.services.predictor.test_registry import HOURLY, hours
+from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.states import Origin
 from tidewheel.ledger.open import Ledger
 from tidewheel.public import models
@@ -15,6 +17,21 @@ from tidewheel.public import models
 DOCUMENTED = {
     "model_name", "base_timestamp", "prediction_horizon", "predicted_value", "predicted_time", "current_price",
 }  # fmt: skip
+
+
+def test_training_rows_of_several_horizons(ledger: Ledger) -> None:
+    """The closes have a column for each horizon, of the hours at which all are known; of one they are flat."""
+    stored(ledger, HOURLY, hours(), Origin.REPLAY)
+    _, day = models.training_rows(ledger, str(HOURLY), 24)
+    rows, both = models.training_rows(ledger, str(HOURLY), [1, 24])
+    close = hours().close[24:-24]  # the day's lag, and the day ahead
+    assert rows.shape == (252, 5) and both.shape == (252, 2) and day.shape == (252,)
+    assert np.array_equal(both, np.column_stack([hours().close[25:-23], hours().close[48:]]) / close[:, None] - 1)
+    assert np.array_equal(both[:, 1], day)
+    with pytest.raises(BadInput, match=r"cannot be \[1, 24\] in one row"):
+        models.training_rows(ledger, str(HOURLY), [1, 24], ["lag_1h", "horizon"])
+    with pytest.raises(BadInput, match="no horizon is named"):
+        models.training_rows(ledger, str(HOURLY), [])
 
 
 def test_the_documented_calls(ledger: Ledger, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import joblib
 import pytest
 
-from tidewheel.contracts.errors import BadModel, Conflict
+from tidewheel.contracts.errors import BadInput, BadModel, Conflict
 from tidewheel.registry.files import TrainedModels, sha256
 from tidewheel.registry.trust import convert, convert_beside
 
@@ -86,6 +86,8 @@ def test_what_a_pickle_makes_must_be_a_model_all_the_same(tmp_path: Path) -> Non
         convert_beside(TrainedModels(tmp_path), "a.joblib", sha256(content))
 
     assert [path.name for path in tmp_path.iterdir()] == ["a.joblib"]
+    with pytest.raises(BadInput, match=r"b\.skops is no \.joblib file"):
+        convert_beside(TrainedModels(tmp_path), "b.skops", sha256(b""))
     (tmp_path / "a.skops").write_bytes(b"somebody's")
     with pytest.raises(Conflict, match="not written over"):
         convert_beside(TrainedModels(tmp_path), "a.joblib", sha256(content))

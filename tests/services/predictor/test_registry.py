@@ -156,6 +156,24 @@ def test_a_missing_file_and_a_changed_one(registry: TestClient, root: Path, ledg
     assert registry.get("/predict/random_forest_v1/3").status_code == 404
 
 
+@pytest.mark.parametrize(
+    ("slope", "units", "fitting"), [(1.0, "price", None), (0.001, "price", "relative"), (1e6, "relative", "price")]
+)
+def test_mistaken_units_are_told(
+    registry: TestClient, root: Path, ledger: Ledger, slope: float, units: str, fitting: str | None
+) -> None:
+    """A forecast beyond twice the price, or below half of it, warns and names the units that would fit."""
+    stored(ledger, HOURLY, hours(), Origin.REPLAY)
+    (root / "line.onnx").write_bytes(onnx_line(slope))  # `slope` times the mean of these
+    registered(
+        registry, feature_config={"features": ["lag_1h", "lag_2h", "lag_24h", "SMA_10h", "close_price"], "units": units}
+    )
+    warnings = registry.get("/predict/random_forest_v1/3", params={"model_version": "champion"}).json()["warnings"]
+    far = [each for each in warnings if "is far from the price" in each]
+    assert len(far) == (0 if fitting is None else 1)
+    assert all(f'"units": "{fitting}"' in each for each in far)
+
+
 def test_a_second_version_waits_for_the_alias(registry: TestClient, root: Path, ledger: Ledger) -> None:
     """The same again is 200 and the same version; another file is a version beside the champion until it is moved."""
     stored(ledger, HOURLY, hours(), Origin.REPLAY)
