@@ -77,6 +77,7 @@ def main() -> int:
     weights = np.array(json.load(sys.stdin))
     estimator = LinearRegression(fit_intercept=False)
     estimator.coef_, estimator.intercept_, estimator.n_features_in_ = weights, np.zeros(len(weights)), len(BASE)
+    estimator.feature_names_in_ = np.array(BASE, dtype=object)  # so that a feature_config with others is noticed
     sys.stdout.buffer.write(skops.io.dumps(estimator))
     return 0
 

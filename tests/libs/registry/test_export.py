@@ -28,7 +28,8 @@ def test_the_file_forecasts_what_the_model_forecasts(tmp_path: Path) -> None:
 
     expected = np.column_stack([model.forecast(horizon, hours)[24:] for horizon in EXPORTED])
     np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert see(ModelFormat.SKOPS, content, len(BASE)).outputs == 2
+    seen = see(ModelFormat.SKOPS, content, len(BASE))
+    assert (seen.outputs, seen.names) == (2, BASE)
     assert put_file(tmp_path, model) is None
     assert path.read_bytes() == content
 
