@@ -66,8 +66,8 @@ $(VENV)/.bench: $(VENV)/.stamp
 	$(BIN)/pip install -q -e ".[bench]"
 	touch $@
 
-bench: $(VENV)/.bench  ## Print our speed beside the peers'
-	@mkdir -p benchmarks/results && $(BIN)/python -m pytest benchmarks -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json
+bench: $(VENV)/.bench  ## Print our speed beside the peers' (ARGS=benchmarks/bench_registry_http.py for one of them)
+	@mkdir -p benchmarks/results && $(BIN)/python -m pytest $(or $(ARGS),benchmarks) -o python_files="bench_*.py" -p no:xdist --benchmark-columns=median,iqr,rounds --benchmark-json=benchmarks/results/latest.json
 
 ## Containers
 .PHONY: build compose-up autotrain logs ps down

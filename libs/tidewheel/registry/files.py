@@ -192,4 +192,5 @@ def _forbidden(relative: str) -> BadModel:
 
 
 def _changed(what: str) -> Conflict:
-    return Conflict(f"{what}; put the old one back, or register the new one", code="model_file_changed")
+    remedy = "put the old one back, or register the new one and let the alias name that version"
+    return Conflict(f"{what}; {remedy}", code="model_file_changed")

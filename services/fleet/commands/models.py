@@ -33,7 +33,7 @@ def _judgement(verdict: Verdict | None) -> str | None:
 @json_option
 @click.pass_context
 def models(context: click.Context, family: str, as_json: bool) -> None:
-    """List a family's versions with their verdicts, newest first."""
+    """List a family's versions with their verdicts, newest first; GET /models lists registered models."""
     if context.invoked_subcommand is not None:
         return
     with opened() as ledger:
@@ -49,7 +49,9 @@ def models(context: click.Context, family: str, as_json: bool) -> None:
             }
             for each in ledger.versions.all(family)
         ]
-    print_rows(rows, as_json, f"No version of {family} yet: POST /train makes the first.")
+    print_rows(
+        rows, as_json, f"No version of {family} yet: POST /train makes the first. GET /models lists registered models."
+    )
 
 
 @models.command()

@@ -40,7 +40,7 @@ class Catalogue:
             actor=actor.name,
         )
         (view,) = self._views([done.model])
-        return view.model_copy(update={"warnings": done.warnings}), done.created
+        return view.model_copy(update={"warnings": [*done.warnings, *_waits(view)]}), done.created
 
     def history(self, model_name: str) -> ModelHistory:
         """The versions and alias moves of a name.
@@ -84,3 +84,12 @@ class Catalogue:
         for move in self._ledger.registry.aliases():
             named.setdefault((move.model_name, move.version), []).append(move.alias)
         return [RegisteredView.of(model, named.get((model.model_name, model.version), [])) for model in models]
+
+
+def _waits(view: RegisteredView) -> list[str]:
+    if CHAMPION in view.aliases:
+        return []
+    return [
+        f"{view.model_name} goes on answering with another version until PUT /models/{view.model_name}/aliases/"
+        f"{CHAMPION} names {view.version}"
+    ]

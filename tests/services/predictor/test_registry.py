@@ -152,6 +152,7 @@ def test_a_missing_file_and_a_changed_one(registry: TestClient, root: Path, ledg
     (root / "line.onnx").write_bytes(b"another")
     answer = registry.get("/predict/random_forest_v1/3")
     assert (answer.status_code, answer.json()["code"]) == (409, "model_file_changed")
+    assert "let the alias name that version" in answer.json()["detail"]
     (root / "line.onnx").unlink()
     assert registry.get("/predict/random_forest_v1/3").status_code == 404
 
@@ -183,6 +184,8 @@ def test_a_second_version_waits_for_the_alias(registry: TestClient, root: Path, 
     (root / "other.onnx").write_bytes(onnx_line(2.0))
     second = registered(registry, file_path="other.onnx")
     assert second["aliases"] == []
+    waits = f"aliases/champion names {second['version']}"
+    assert [sum(waits in told for told in each["warnings"]) for each in (first, second)] == [0, 1]
     assert registry.get("/predict/random_forest_v1/3").json()["model_version"] == first["version"]
     named = registry.get("/predict/random_forest_v1/3", params={"model_version": second["version"]})
     assert named.json()["model_version"] == second["version"]
