@@ -11,7 +11,7 @@ from services.fleet.commands.ledger import opened
 from services.fleet.output import json_option, moment, print_json, print_rows
 from services.ml_trainer.schemas import PromotionView
 from services.ml_trainer.service.promotions import Promotions
-from tidewheel.contracts.errors import NotFound
+from tidewheel.contracts.errors import ModelFileNotFound, NotFound
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.kit.settings import Settings, load
@@ -65,9 +65,16 @@ def trust(which: str, as_json: bool) -> None:
     from tidewheel.registry.files import TrainedModels, sha256
     from tidewheel.registry.trust import convert_beside
 
-    files = TrainedModels(load(Settings).trained_models_dir)
+    folder = load(Settings).trained_models_dir
+    files = TrainedModels(folder)
     with opened() as ledger:
-        digest = which if _DIGEST.fullmatch(which) else sha256(files.read(which))
+        try:
+            digest = which if _DIGEST.fullmatch(which) else sha256(files.read(which))
+        except ModelFileNotFound:
+            raise NotFound(
+                f"{which} is neither a file below {folder} nor a whole sha256; GET /models tells file_path and "
+                "content_digest of each version"
+            ) from None
         registered = ledger.registry.of_content(digest)
         if not registered:
             raise NotFound(f"no registered model has the file {which}; register it first: POST /models/register")

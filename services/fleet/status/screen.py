@@ -125,7 +125,7 @@ def _champion(told: Mapping[str, Any]) -> str:
 def _predictors(replicas: Sequence[Mapping[str, Any]]) -> str:
     if not replicas:
         return "Predictors: none alive"
-    marks = [(row["loaded"] or "nothing", " late" if row["late"] else "") for row in replicas]
+    marks = [(row["loaded"] or "no regime model yet", " late" if row["late"] else "") for row in replicas]
     return "Predictors: " + ", ".join(
         f"{marks.count(mark)} serves {mark[0]}{mark[1]}"
         if marks.count(mark) == 1

@@ -25,7 +25,7 @@ _FORECAST_REFUSALS: dict[int | str, dict[str, Any]] = {
     403: problem("model_not_trusted", "The model's file is a pickle that nobody has had converted yet."),
     404: problem("not_found", "The stream is not in the ledger, or the model's file is gone."),
     409: problem("no_champion", "No version of the name is its champion; or the file is not the one registered."),
-    422: problem("bad_input", "The input cannot be used, or holds too few points."),
+    422: problem("bad_input", "Hours behind a feature are not stored, or too few points were sent."),
 }
 _REFUSALS: dict[int | str, dict[str, Any]] = _FORECAST_REFUSALS | {
     503: problem("no_model", "No model is in service yet; train one with POST /train."),

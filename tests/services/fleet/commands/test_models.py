@@ -31,6 +31,8 @@ def test_a_file_is_converted_once_for_all_versions_of_it(tmp_path: Path, monkeyp
         "outputs": None,
         "content_digest": digest,
     }
+    with pytest.raises(NotFound, match=r"neither a file below .*trained_models nor a whole sha256"):
+        CliRunner().invoke(models, ["trust", "data/trained_models/forest.joblib"], catch_exceptions=False)
     with pytest.raises(NotFound, match="register it first"):
         CliRunner().invoke(models, ["trust", digest], catch_exceptions=False)
     ledger = open_ledger(f"sqlite:///{address}", data)
