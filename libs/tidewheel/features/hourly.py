@@ -52,21 +52,30 @@ def lookback(names: Sequence[str]) -> int:
     return max((column.hours for column in _known(names)), default=0)
 
 
+def parts_of_hour(step: int) -> int:
+    """How many bars of `step` ms make up an hour.
+
+    Raises:
+        BadInput: no number of them does.
+    """
+    if HOUR % step:
+        raise BadInput(
+            f"bars of {step / 60_000:g} minutes do not make up hours; take a stream of 1m, 5m, 15m, 30m or 1h"
+        )
+    return HOUR // step
+
+
 def to_hours(frame: CandleFrame) -> CandleFrame:
     """The complete hours of `frame` as bars of one hour; an hour that lacks a bar is absent.
 
     An hour is known when the last of its bars was, and as often revised as the most revised of them.
 
     Raises:
-        BadInput: its bars do not divide an hour.
+        BadInput: as `parts_of_hour`.
     """
     if frame.step == HOUR:
         return frame
-    if frame.step > HOUR or HOUR % frame.step:
-        raise BadInput(
-            f"bars of {frame.step / 60_000:g} minutes do not make up hours; take a stream of 1m, 5m, 15m, 30m or 1h"
-        )
-    parts = HOUR // frame.step
+    parts = parts_of_hour(frame.step)
     hours, first, counts = np.unique(frame.open_time // HOUR, return_index=True, return_counts=True)
     whole = counts == parts
     bars = first[whole][:, None] + np.arange(parts)

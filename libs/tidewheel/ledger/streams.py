@@ -1,6 +1,6 @@
 """Streams: which series of candles there are, where each comes from and how far it is sealed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, and_, exists, func, select
@@ -76,6 +76,19 @@ def stream_row(connection: Connection, key: StreamKey) -> Row[Any]:
     if row is None:
         raise NotFound(f"stream {key} is not in this ledger; ingest it first, or ask /streams for those that are")
     return row
+
+
+def known_stream(key: StreamKey, among: Sequence[Stream]) -> Stream:
+    """The stream of that key.
+
+    Raises:
+        NotFound: it is not one of them; names the first ten that are.
+    """
+    found = next((stream for stream in among if stream.key == key), None)
+    if found is None:
+        known = ", ".join(str(stream.key) for stream in among[:10]) or "none yet"
+        raise NotFound(f"stream {key} is not in the ledger; known are: {known}")
+    return found
 
 
 def refuse_synthetic(connection: Connection, version: str, origin: Origin | None) -> None:

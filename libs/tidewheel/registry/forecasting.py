@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from tidewheel.contracts.errors import BadInput, NoHistoricalData, NotFound
+from tidewheel.contracts.errors import NoHistoricalData
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import IntervalSource
 from tidewheel.contracts.times import HOUR
 from tidewheel.features.frames import CandleFrame
-from tidewheel.features.hourly import table, to_hours
+from tidewheel.features.hourly import parts_of_hour, table, to_hours
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Stream
 from tidewheel.ledger.registry.records import SavedPrediction
+from tidewheel.ledger.streams import known_stream
 from tidewheel.models.conformal import Conformal, Coverage
 from tidewheel.models.drift import MIN_SAMPLES, Reference
 from tidewheel.registry.config import FeatureConfig
@@ -64,10 +65,8 @@ def recent_hours(ledger: Ledger, wanted: StreamKey | None, symbols: Sequence[str
     streams = ledger.streams.all()
     stream = meant_stream(streams, wanted, symbols)
     key = stream.key
-    if HOUR % key.step:
-        raise BadInput(f"bars of {key.timeframe} do not make up hours; take a stream of 1m, 5m, 15m, 30m or 1h")
     # The newest hour is rarely complete, and the first may be cut.
-    frame = to_hours(ledger.bars.last(key, (hours + 2) * (HOUR // key.step)))
+    frame = to_hours(ledger.bars.last(key, (hours + 2) * parts_of_hour(key.step)))
     if not len(frame):
         raise NoHistoricalData(str(key))
     behind = ledger.streams.clock(stream, streams) - (int(frame.open_time[-1]) + HOUR)
@@ -112,11 +111,7 @@ def meant_stream(streams: Sequence[Stream], wanted: StreamKey | None, symbols: S
     key = wanted or default_stream([each.key for each in streams], symbols)
     if key is None:
         raise NoHistoricalData("none")
-    stream = next((each for each in streams if each.key == key), None)
-    if stream is None:
-        listed = ", ".join(str(each.key) for each in streams[:10]) or "none yet"
-        raise NotFound(f"stream {key} is not in the ledger; known are: {listed}")
-    return stream
+    return known_stream(key, streams)
 
 
 def default_stream(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:
@@ -146,12 +141,7 @@ def interval(
     source = IntervalSource.CALIBRATION if band is not None else IntervalSource.OUTCOMES
     found = band or Conformal.of(residuals, level)
     bounds = None if np.isnan(scale) else found.around(predicted, scale)
-    held = [
-        each.lower <= actual <= each.upper
-        for each, actual in known
-        if each.lower is not None and each.upper is not None
-    ]
-    coverage = Coverage.of(np.array(held, dtype=bool))
+    coverage = coverage_of(outcomes)
     lower, upper = bounds or (None, None)
     return Interval(
         lower=lower,

@@ -9,7 +9,6 @@ import click
 
 from services.fleet.local.home import ledger_address
 from services.fleet.output import json_option, moment, print_json, print_rows, table
-from tidewheel.contracts.errors import NotFound
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ClaimState
 from tidewheel.kit.settings import Settings, load
@@ -80,11 +79,11 @@ def show(stream: str, as_json: bool) -> None:
 
     STREAM is written binance:BTC/USDT:1m.
     """
+    from tidewheel.ledger.streams import known_stream
+
     key = StreamKey.parse(stream)
     with opened() as ledger:
-        if ledger.streams.get(key) is None:
-            known = ", ".join(str(each.key) for each in ledger.streams.all()) or "none yet"
-            raise NotFound(f"stream {stream} is not in the ledger; known: {known}")
+        known_stream(key, ledger.streams.all())
         files = [
             {
                 "file": file.id,

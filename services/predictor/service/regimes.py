@@ -3,12 +3,13 @@
 import numpy as np
 
 from services.predictor.schemas.predicting import ModelAnswer, PredictRequest, RegimeAnswer
-from tidewheel.contracts.errors import BadInput, NotEnoughData, NotFound, TidewheelError, Unavailable
+from tidewheel.contracts.errors import BadInput, NotEnoughData, TidewheelError, Unavailable
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import STALE_BARS, UtcMillis
 from tidewheel.features.frames import CandleFrame
 from tidewheel.features.returns import WINDOW, log_returns
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.streams import known_stream
 from tidewheel.models.base import Regime
 from tidewheel.models.regime import RegimeModel
 from tidewheel.modelstore.bundle import OpenBundle
@@ -108,10 +109,7 @@ class Predictor:
         if key.step != serving.model.step:
             raise BadInput(f"{key} has bars of {key.step} ms; the model in service reads {serving.model.step} ms")
         streams = self._ledger.streams.all()
-        stream = next((found for found in streams if found.key == key), None)
-        if stream is None:
-            known = ", ".join(str(found.key) for found in streams[:10]) or "none yet"
-            raise NotFound(f"stream {key} is not in the ledger; known are: {known}")
+        stream = known_stream(key, streams)
         frame = self._ledger.bars.last(key, self._bars)
         regime, used = nowcast(serving.model, frame, key)
         last = int(frame.open_time[-1])

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
-from tidewheel.contracts.errors import BadInput, NotEnoughData, NotFound
+from tidewheel.contracts.errors import BadInput, NotEnoughData
 from tidewheel.contracts.keys import BASELINE, StreamKey, model_name, registry_consumer
 from tidewheel.contracts.times import DAY, HOUR, UtcMillis, iso
+from tidewheel.features.hourly import parts_of_hour
 from tidewheel.gates.splits import HOLDOUT_PERCENT
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run, Stream
 from tidewheel.ledger.registry.records import RegisteredModel
+from tidewheel.ledger.streams import known_stream
 from tidewheel.models.horizons import FAMILIES, HORIZONS, fewest_hours
 from tidewheel.modelstore.loaders import forecasts_hours
 from tidewheel.registry.forecasting import default_stream
@@ -52,16 +54,8 @@ def trainable(ledger: Ledger, key: StreamKey) -> Stream:
     Raises:
         NotFound, BadInput: as `order`.
     """
-    streams = ledger.streams.all()
-    found = next((stream for stream in streams if stream.key == key), None)
-    if found is None:
-        known = ", ".join(str(stream.key) for stream in streams[:10]) or "none yet"
-        raise NotFound(f"stream {key} is not in the ledger; known are: {known}")
-    if HOUR % key.step:
-        raise BadInput(
-            f"bars of {key.timeframe} do not make up the hours that models are trained on; take a stream of 1m, 5m, "
-            "15m, 30m or 1h"
-        )
+    found = known_stream(key, ledger.streams.all())
+    parts_of_hour(key.step)
     return found
 
 

@@ -65,7 +65,7 @@ def test_what_cannot_be_trained_is_one_sentence(ledger: Ledger) -> None:
     stored(ledger, kinked(300))
     with pytest.raises(NotFound, match=f"stream binance:ETH/USDT:1h is not in the ledger; known are: {HOURLY}"):
         registry("--stream", "binance:ETH/USDT:1h")
-    with pytest.raises(BadInput, match="bars of 4h do not make up the hours"):
+    with pytest.raises(BadInput, match="bars of 240 minutes do not make up hours"):
         registry("--stream", str(four))
 
     few = registry()
