@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from tidewheel.contracts.errors import NoHistoricalData
+from tidewheel.contracts.errors import BadModel, NoHistoricalData
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import IntervalSource
 from tidewheel.contracts.times import HOUR
-from tidewheel.features.frames import CandleFrame
+from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.hourly import parts_of_hour, table, to_hours
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Stream
@@ -26,6 +26,7 @@ _NO_SCALE = (
     "the width follows the volatility of the last 24 hours, of which fewer than 12 are stored, or in which the price "
     "stood still"
 )
+FARTHEST = 1e6  #: times the price that a forecast may be: errors beyond have squares without a number
 STALE_HOURS = 3  #: that the base hour may lie behind the stream's clock
 
 
@@ -127,6 +128,23 @@ def default_stream(known: Sequence[StreamKey], symbols: Sequence[str]) -> Stream
 def _plain(symbol: str) -> str:
     """`BTC/USDT` may be written btcusdt too."""
     return symbol.replace("/", "").lower()
+
+
+def prices_of(answers: Floats, close: Floats, *, relative: bool) -> Floats:
+    """A model's answers at bars of these closes as prices, shape [n].
+
+    Raises:
+        BadModel: one is no number, or so far from the close that it cannot be meant.
+    """
+    with np.errstate(over="ignore"):
+        prices = close * (1.0 + answers) if relative else answers
+    odd = np.flatnonzero(~(np.abs(prices) <= FARTHEST * close))
+    if len(odd):
+        raise BadModel(
+            f"the model forecasts {float(prices[odd[0]])!r} at a price of {float(close[odd[0]])!r}, which cannot be "
+            "meant; see whether feature_config names the features and units of its training"
+        )
+    return np.asarray(prices)
 
 
 def interval(

@@ -7,6 +7,7 @@ import numpy as np
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.hourly import table
+from tidewheel.registry.forecasting import prices_of
 from tidewheel.registry.loaded import Own
 from tidewheel.registry.service import LoadedModel
 
@@ -32,7 +33,7 @@ class Rival:
         """Forecast close `horizon` hours after each bar, shape [n]; NaN at a bar where a feature is missing.
 
         Raises:
-            BadModel: it answers no finite number.
+            BadModel: it answers what no price can be.
         """
         config = self.loaded.config
         rows = table(hours, config.features[horizon], horizon=horizon, relative=config.relative)
@@ -40,5 +41,5 @@ class Rival:
         found = np.full(len(hours), np.nan)
         if known.any():
             answers = self.loaded.forecasts.answers(horizon, rows[known])
-            found[known] = hours.close[known] * (1.0 + answers) if config.relative else answers
+            found[known] = prices_of(answers, hours.close[known], relative=config.relative)
         return found

@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
+import numpy as np
+
 from tidewheel.contracts.errors import BadInput, Conflict, HorizonNotSupported, ModelNotFound, ModelNotTrusted
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ModelFormat
@@ -17,7 +19,7 @@ from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.cache import ModelCache
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.forecasting import RECENT, interval, meant_stream, recent_hours, reference_of
+from tidewheel.registry.forecasting import RECENT, interval, meant_stream, prices_of, recent_hours, reference_of
 from tidewheel.registry.formats.kinds import load
 from tidewheel.registry.formats.regressor import Regressor
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
@@ -165,6 +167,7 @@ class ModelService:
             NoHistoricalData, NotEnoughData: there are no hours, or a feature lacks some (`history_has_gaps`).
             NotFound: the ledger has no such stream.
             Conflict: `prediction_differs`: it was saved before with another value.
+            BadModel: it answers what no price can be.
             as `load_model`.
         """
         row = self._meant(model_name, version, db)
@@ -178,7 +181,7 @@ class ModelService:
         inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
         answer = loaded.forecasts.answer(horizon, inputs)
         key, base, price = recent.stream, int(recent.frame.open_time[-1]), float(recent.frame.close[-1])
-        predicted = price * (1.0 + answer) if relative else answer
+        (predicted,) = prices_of(np.array([answer]), recent.frame.close[-1:], relative=relative).tolist()
         outcomes = db.predictions.scored(model_name, row.version, key, horizon, RECENT)
         scale = loaded.forecasts.scale(horizon, recent.frame)
         around = interval(predicted, scale, loaded.forecasts.band(horizon), outcomes, self._level)
