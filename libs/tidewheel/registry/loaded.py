@@ -23,15 +23,12 @@ class Forecasts(Protocol):
     def nbytes(self) -> int:
         """Memory that it takes, about."""
 
-    def answer(self, horizon: int, row: Floats) -> float:
-        """The forecast of one row [f], in the units of its feature_config.
+    def answers(self, horizon: int, rows: Floats) -> Floats:
+        """The forecasts [n] of rows [n, f], in the units of its feature_config.
 
         Raises:
-            BadModel: it gives no finite number.
+            BadModel: one is no finite number.
         """
-
-    def answers(self, horizon: int, rows: Floats) -> Floats:
-        """The forecasts [n] of rows [n, f], in the same units; raises as `answer`."""
 
     def band(self, horizon: int) -> Conformal | None:
         """Its own interval, in units of `scale`; None where its outcomes have to tell."""
@@ -54,10 +51,6 @@ class OneFile:
     def nbytes(self) -> int:
         """As `Forecasts`."""
         return self.regressor.nbytes
-
-    def answer(self, horizon: int, row: Floats) -> float:
-        """As `Forecasts`."""
-        return float(self.answers(horizon, row[None, :])[0])
 
     def answers(self, horizon: int, rows: Floats) -> Floats:
         """As `Forecasts`."""
@@ -91,10 +84,6 @@ class Own:
         """
         model = horizon_model(bundle.manifest.family, bundle.files)
         return cls(model, sum(map(len, bundle.files.values())))
-
-    def answer(self, horizon: int, row: Floats) -> float:
-        """As `Forecasts`."""
-        return float(self.answers(horizon, row[None, :])[0])
 
     def answers(self, horizon: int, rows: Floats) -> Floats:
         """As `Forecasts`."""

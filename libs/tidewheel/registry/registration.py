@@ -1,12 +1,12 @@
 """From what a user says of a file or bundle to the row that is stored: tried in a child, named by its digest."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 from tidewheel.contracts.canonical import digest_of
 from tidewheel.contracts.errors import BadInput, ModelFileNotFound
-from tidewheel.contracts.keys import model_name as checked_name
-from tidewheel.contracts.keys import version_name
+from tidewheel.contracts.keys import model_name, version_name
 from tidewheel.contracts.states import ModelFormat
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.hourly import BASE, CATALOGUE
@@ -25,15 +25,22 @@ BLIND = (
 )
 
 
+@dataclass(frozen=True, kw_only=True, eq=False, slots=True)
+class Registration:
+    """What a user says of his model."""
+
+    model_name: str
+    model_type: str  #: what it is, in his words
+    prediction_horizons: Sequence[int]  #: hours
+    file_path: str  #: below TRAINED_MODELS_DIR, which /app/trained_models names everywhere
+    feature_config: Mapping[str, Any] | None = None  #: as `FeatureConfig.parse` reads it
+
+
 def new_model(
     files: TrainedModels,
     reference: Callable[[FeatureConfig], dict[str, Any] | None],
+    said: Registration,
     *,
-    model_name: str,
-    model_type: str,
-    prediction_horizons: Sequence[int],
-    file_path: str,
-    feature_config: Mapping[str, Any] | None,
     now: UtcMillis,
 ) -> tuple[NewModel, list[str]]:
     """The model as it will stand on record, and what its user should know of it.
@@ -45,26 +52,26 @@ def new_model(
         BadModel: it is no sound model of its format, or did not survive its trial.
         ModelFileNotFound: there is no such file or folder.
     """
-    checked_name(model_name)
-    if not model_type.isprintable() or not 1 <= len(model_type.strip()) <= MAX_TYPE:
-        raise BadInput(f"model_type {model_type[:80]!r} is not 1 to {MAX_TYPE} printable characters")
-    horizons = horizons_of(prediction_horizons)
-    look_at = look_at_bundle if files.is_folder(files.locate(file_path)) else _look_at_file
-    found = look_at(files, file_path, horizons, feature_config)
+    name = model_name(said.model_name)
+    if not said.model_type.isprintable() or not 1 <= len(said.model_type.strip()) <= MAX_TYPE:
+        raise BadInput(f"model_type {said.model_type[:80]!r} is not 1 to {MAX_TYPE} printable characters")
+    horizons = horizons_of(said.prediction_horizons)
+    look_at = look_at_bundle if files.is_folder(files.locate(said.file_path)) else _look_at_file
+    found = look_at(files, said.file_path, horizons, said.feature_config)
     kept_config = None if found.feature_config is None else dict(found.feature_config)
     config = FeatureConfig.parse(kept_config, horizons)
     meaning = {
         "content": found.content_digest,
-        "model_type": model_type,
+        "model_type": said.model_type,
         "horizons": list(horizons),
         "feature_config": kept_config,
         "format": found.format.value,
     }
     digest = digest_of(meaning)
     new = NewModel(
-        model_name=model_name,
+        model_name=name,
         version=version_name(now, digest),
-        model_type=model_type,
+        model_type=said.model_type,
         prediction_horizons=horizons,
         file_path=found.file_path,
         feature_config=kept_config,

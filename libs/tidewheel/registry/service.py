@@ -5,12 +5,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypedDict
 
-import numpy as np
-
 from tidewheel.contracts.errors import BadInput, Conflict, HorizonNotSupported, ModelNotFound, ModelNotTrusted
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import ModelFormat
-from tidewheel.contracts.times import HOUR, UtcMillis
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.features import hourly
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import NewPrediction, RegisteredModel
@@ -19,11 +17,19 @@ from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.cache import ModelCache
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.forecasting import RECENT, interval, meant_stream, prices_of, recent_hours, reference_of
+from tidewheel.registry.forecasting import (
+    RECENT,
+    Interval,
+    interval,
+    meant_stream,
+    prices_of,
+    recent_hours,
+    reference_of,
+)
 from tidewheel.registry.formats.kinds import load
 from tidewheel.registry.formats.regressor import Regressor
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
-from tidewheel.registry.registration import BLIND, new_model
+from tidewheel.registry.registration import BLIND, Registration, new_model
 from tidewheel.registry.scoring import HorizonErrors, drifts, errors_of
 
 CACHE_BYTES = 512 * 2**20
@@ -110,31 +116,24 @@ class ModelService:
         actor: str = "python",
     ) -> RegisteredModel:
         """The version on record; raises as `register`."""
-        done = self.register(
-            db,
+        said = Registration(
             model_name=model_name,
             model_type=model_type,
             prediction_horizons=prediction_horizons,
             file_path=file_path,
             feature_config=feature_config,
-            actor=actor,
         )
-        return done.model
+        return self.register(db, said, actor).model
 
-    def register(self, db: Ledger, *, actor: str, **said: Any) -> Registered:
+    def register(self, db: Ledger, said: Registration, actor: str) -> Registered:
         """Put a file below the models directory on record, after a child process has tried it out.
-
-        Args:
-            db: where.
-            actor: by whom.
-            said: the fields of `register_model`.
 
         Raises:
             BadInput, BadModel, ModelFileNotFound: as `registration.new_model`.
             Conflict: `version_taken`.
         """
         new, warnings = new_model(
-            self._files, lambda config: reference_of(db, self._symbols, config), **said, now=db.now()
+            self._files, lambda config: reference_of(db, self._symbols, config), said, now=db.now()
         )
         model, created = db.registry.register(new, actor)
         return Registered(model, created, warnings)
@@ -174,56 +173,58 @@ class ModelService:
         if horizon not in row.prediction_horizons:
             raise HorizonNotSupported(horizon, model_name, row.prediction_horizons)
         loaded = self._loaded(row)
-        names, relative = loaded.config.features[horizon], loaded.config.relative
-        recent = recent_hours(
-            db, stream or row.stream, self._symbols, max(hourly.lookback(names), hourly.VOLATILITY_HOURS) + 1
-        )
-        inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
-        answer = loaded.forecasts.answer(horizon, inputs)
-        key, base, price = recent.stream, int(recent.frame.open_time[-1]), float(recent.frame.close[-1])
-        (predicted,) = prices_of(np.array([answer]), recent.frame.close[-1:], relative=relative).tolist()
-        outcomes = db.predictions.scored(model_name, row.version, key, horizon, RECENT)
-        scale = loaded.forecasts.scale(horizon, recent.frame)
-        around = interval(predicted, scale, loaded.forecasts.band(horizon), outcomes, self._level)
-        signature = row.feature_signatures[horizon]
-        saved = None
-        if save_to_db:
-            new = NewPrediction(
-                model_name=model_name,
-                model_version=row.version,
-                stream=key,
-                timestamp=base,
-                prediction_horizon=horizon,
-                predicted_value=predicted,
-                current_price=price,
-                lower=around.lower,
-                upper=around.upper,
-                level=None if around.lower is None else around.level,
-                interval_source=around.source,
-                features=dict(zip(names, inputs.tolist(), strict=True)),
-                feature_signature=signature,
-            )
-            saved, _ = db.predictions.save(new)
+        found, around, stale = self._forecast(loaded, horizon, db, stream or row.stream)
+        saved = db.predictions.save(found)[0] if save_to_db else None
         return Prediction(
             model_name=model_name,
             model_version=row.version,
-            base_timestamp=base,
+            base_timestamp=found.timestamp,
             prediction_horizon=horizon,
-            predicted_value=predicted,
-            predicted_time=base + horizon * HOUR,
-            current_price=price,
-            stream=str(key),
-            stale=recent.stale,
+            predicted_value=found.predicted_value,
+            predicted_time=found.predicted_time,
+            current_price=found.current_price,
+            stream=str(found.stream),
+            stale=stale,
             interval=asdict(around),
-            feature_signature=signature,
+            feature_signature=found.feature_signature,
             prediction_id=None if saved is None else saved.id,
             horizon_blind=loaded.is_blind,
             warnings=[
                 *([BLIND] if loaded.is_blind else []),
-                *_of_another_market(row, key),
-                *_far_off(predicted, price, loaded.config),
+                *_of_another_market(row, found.stream),
+                *_far_off(found.predicted_value, found.current_price, loaded.config),
             ],
         )
+
+    def _forecast(
+        self, loaded: LoadedModel, horizon: int, db: Ledger, stream: StreamKey | None
+    ) -> tuple[NewPrediction, Interval, bool]:
+        """The forecast as it may be saved, the interval around it, and whether its base hour is stale."""
+        row = loaded.row
+        names, relative = loaded.config.features[horizon], loaded.config.relative
+        recent = recent_hours(db, stream, self._symbols, max(hourly.lookback(names), hourly.VOLATILITY_HOURS) + 1)
+        inputs = hourly.latest(recent.frame, names, horizon=horizon, relative=relative)
+        answers, close = loaded.forecasts.answers(horizon, inputs[None, :]), recent.frame.close[-1:]
+        (predicted,) = prices_of(answers, close, relative=relative).tolist()
+        outcomes = db.predictions.scored(row.model_name, row.version, recent.stream, horizon, RECENT)
+        scale = loaded.forecasts.scale(horizon, recent.frame)
+        around = interval(predicted, scale, loaded.forecasts.band(horizon), outcomes, self._level)
+        found = NewPrediction(
+            model_name=row.model_name,
+            model_version=row.version,
+            stream=recent.stream,
+            timestamp=int(recent.frame.open_time[-1]),
+            prediction_horizon=horizon,
+            predicted_value=predicted,
+            current_price=float(close[0]),
+            lower=around.lower,
+            upper=around.upper,
+            level=None if around.lower is None else around.level,
+            interval_source=around.source,
+            features=dict(zip(names, inputs.tolist(), strict=True)),
+            feature_signature=row.feature_signatures[horizon],
+        )
+        return found, around, recent.stale
 
     def metrics(
         self, model_name: str, db: Ledger, *, version: str | None = None, stream: StreamKey | None = None

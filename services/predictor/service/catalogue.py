@@ -15,6 +15,7 @@ from tidewheel.contracts.keys import CHAMPION, StreamKey
 from tidewheel.kit.auth import Actor
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import RegisteredModel
+from tidewheel.registry.registration import Registration
 from tidewheel.registry.service import ModelService
 
 
@@ -30,15 +31,7 @@ class Catalogue:
 
     def register(self, body: RegisterModel, actor: Actor) -> tuple[RegisteredView, bool]:
         """The version on record, and whether it is new; raises as `ModelService.register`."""
-        done = self._models.register(
-            self._ledger,
-            model_name=body.model_name,
-            model_type=body.model_type,
-            prediction_horizons=body.prediction_horizons,
-            file_path=body.file_path,
-            feature_config=body.feature_config,
-            actor=actor.name,
-        )
+        done = self._models.register(self._ledger, Registration(**body.model_dump()), actor.name)
         (view,) = self._views([done.model])
         return view.model_copy(update={"warnings": [*done.warnings, *_waits(view)]}), done.created
 

@@ -16,7 +16,7 @@ from tidewheel.ledger.registry.records import NewModel
 from tidewheel.models.horizons import HorizonModel
 from tidewheel.modelstore.store import ModelStore
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.registration import new_model
+from tidewheel.registry.registration import Registration, new_model
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def registered(root: Path, folder: str, **changes: Any) -> tuple[NewModel, list[
         "file_path": folder,
         "feature_config": None,
     }
-    return new_model(TrainedModels(root), lambda _: {"never": "asked"}, **(said | changes), now=AS_OF)
+    return new_model(TrainedModels(root), lambda _: {"never": "asked"}, Registration(**(said | changes)), now=AS_OF)
 
 
 def test_a_bundle_says_itself_what_it_reads(tmp_path: Path, model: HorizonModel) -> None:

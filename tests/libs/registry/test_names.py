@@ -13,7 +13,7 @@ from tidewheel.ledger.registry.records import NewModel
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
 from tidewheel.registry.formats.regressor import names_of
-from tidewheel.registry.registration import new_model, tells_features
+from tidewheel.registry.registration import Registration, new_model, tells_features
 from tidewheel.registry.trial import Seen, see
 
 SWAPPED = ("lag_2h", "lag_1h", "lag_24h", "SMA_10h", "price_change_1h")
@@ -93,16 +93,8 @@ def test_other_names_do_not_fit() -> None:
 
 def registered(root: Path, content: bytes) -> tuple[NewModel, list[str]]:
     (root / "mine.txt").write_bytes(content)
-    return new_model(
-        TrainedModels(root),
-        lambda _: None,
-        model_name="mine",
-        model_type="Boosted",
-        prediction_horizons=[24],
-        file_path="mine.txt",
-        feature_config=None,
-        now=0,
-    )
+    said = Registration(model_name="mine", model_type="Boosted", prediction_horizons=[24], file_path="mine.txt")
+    return new_model(TrainedModels(root), lambda _: None, said, now=0)
 
 
 def test_names_of_ours_stand_for_a_config_that_was_not_sent(tmp_path: Path) -> None:
