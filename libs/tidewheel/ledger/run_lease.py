@@ -13,6 +13,7 @@ from tidewheel.ledger import claims, leases, versions
 from tidewheel.ledger.control import switches
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.records import Lease, NewVersion, Run, SealedFile, Version
+from tidewheel.ledger.registry import aliases
 from tidewheel.ledger.registry import models as registry
 from tidewheel.ledger.registry.records import NewModel
 from tidewheel.ledger.run_rows import read_run
@@ -107,19 +108,27 @@ class RunLease:
         """
         self._check_family(version.family)
 
-        def store(connection: Connection, heeded: Verdict) -> None:
+        def store(connection: Connection, heeded: Verdict) -> Verdict:
             stored = versions.store_version(self._db, connection, self.run.id, version, heeded)
             if heeded.passed:
                 self._promote(connection, stored)
+            return heeded
 
         return self._publish(version.version, verdict, store, remark)
 
     def publish_model(
-        self, new: NewModel, verdict: Verdict, *, champion: bool = True, remark: str | None = None
+        self,
+        new: NewModel,
+        verdict: Verdict,
+        *,
+        champion: bool = True,
+        since: int | None = None,
+        remark: str | None = None,
     ) -> Run:
         """`publish` for a registered model: the run ends promoted where its name's champion is this one now.
 
-        Unless a `champion` is wanted the verdict ends with that refusal.
+        Unless a `champion` is wanted the verdict ends with that refusal; so it does where the champion has moved after
+        its move `since`, 0 for none, which stood when the opponent was chosen.
 
         Raises:
             FenceLost: another worker took the run over, or it was finished otherwise.
@@ -130,19 +139,21 @@ class RunLease:
         if verdict.passed and not champion:
             verdict = Verdict(steps=(*verdict.steps, _NOT_WANTED))
 
-        def store(connection: Connection, heeded: Verdict) -> None:
-            registry.publish_model(self._db, connection, self.run.id, new, heeded)
+        def store(connection: Connection, heeded: Verdict) -> Verdict:
+            return registry.publish_model(self._db, connection, self.run.id, new, heeded, since)
 
         return self._publish(new.version, verdict, store, remark)
 
     def _publish(
-        self, version: str, verdict: Verdict, store: Callable[[Connection, Verdict], None], remark: str | None
+        self, version: str, verdict: Verdict, store: Callable[[Connection, Verdict], Verdict], remark: str | None
     ) -> Run:
-        """What both have in common; `store` writes the version, its verdict and, where that passed, the promotion."""
+        """What both have in common; `store` writes the version, its verdict and, where that passed, the promotion.
+
+        It returns the verdict as it wrote it.
+        """
         with self._db.write() as connection:
             if self._open_or_published(connection, verdict, version):
-                verdict = switches.heed(self._db, connection, verdict)
-                store(connection, verdict)
+                verdict = store(connection, switches.heed(self._db, connection, verdict))
                 claims.consume(self._db, connection, self.run.id)
                 reason = "; ".join(filter(None, [_refusal(verdict), remark])) or None
                 self._end(connection, _state(verdict), reason, version)
@@ -208,12 +219,13 @@ class RunLease:
             self._write(connection, **values)
 
     def _open_or_published(self, connection: Connection, verdict: Verdict, version: str) -> bool:
-        """`_open_or_settled_as` the verdict says; a kill switch may have refused then what the verdict passes."""
+        """`_open_or_settled_as` the verdict says; what the verdict passes may have been refused then."""
         try:
             return self._open_or_settled_as(connection, _state(verdict), version)
         except FenceLost:
             known = read_run(connection, self.run.id).verdict
-            if not verdict.passed or known is None or not switches.refused(known):
+            refusal = None if known is None else known.refusal
+            if not verdict.passed or refusal is None or refusal.step not in (switches.STEP, aliases.STEP):
                 raise
             return self._open_or_settled_as(connection, RunState.REFUSED, version)
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from services.ml_trainer.service.trainings import build_trainer
 from services.ml_trainer.settings import TrainerSettings
 from services.predictor.app import build as build_predictor
 from services.predictor.settings import PredictorSettings
+from tests.libs.ledger.registry.registering import register
 from tests.libs.registry.models import skops_bytes
 from tests.services.ml_trainer.conftest import CHILDREN, Feed, InThread
 from tests.services.ml_trainer.hourly import HOURLY, HOURS, START, FitHere, kinked, reverting
@@ -140,6 +142,25 @@ def test_what_is_not_surely_better_is_registered_and_moves_nothing(
     store = ModelStore(settings.trained_models_dir)
     files = [dict(store.open(run.family, run.version).files) for run in (first, sibling)]
     assert files[0] == files[1]
+
+
+def test_a_champion_that_a_user_makes_during_the_fit_stays(
+    ledger: Ledger, settings: TrainerSettings, feed: Feed, train: Train
+) -> None:
+    """The run has compared nothing with it, so its version stands beside it, the first baseline of ours too."""
+
+    class Interrupted(FitHere):
+        def run(self, *word: Any) -> dict[str, bytes]:
+            register(ledger, name="baseline")
+            return super().run(*word)
+
+    feed(kinked(), HOURLY)
+    run = train("baseline", build_trainer(ledger, Interrupted(settings.data_dir / "work"), settings))
+
+    assert (run.state, (run.reason or "").partition(":")[0]) == (RunState.REFUSED, "champion_moved")
+    users, ours = ledger.registry.get("baseline"), ledger.registry.get("baseline", run.version)
+    assert users is not None and users.registered_by == "desk"
+    assert ours is not None and ours.run_id == run.id
 
 
 def test_a_users_champion_is_the_opponent_at_its_own_features(

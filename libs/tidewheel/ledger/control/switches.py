@@ -119,11 +119,6 @@ def heed(db: Database, connection: Connection, verdict: Verdict) -> Verdict:
     return Verdict(steps=(*verdict.steps, refusal))
 
 
-def refused(verdict: Verdict) -> bool:
-    """Whether a switch is all that the verdict refuses for."""
-    return verdict.refusal is not None and verdict.refusal.step == STEP
-
-
 def standing(db: Database, connection: Connection) -> KillSwitch | None:
     """The switch that was tripped first of those that stand; the answer holds for the rest of the transaction."""
     _one_at_a_time(db, connection)

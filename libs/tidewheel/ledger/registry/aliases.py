@@ -6,11 +6,14 @@ from sqlalchemy import Connection, Row, insert, select
 
 from tidewheel.contracts.keys import CHAMPION
 from tidewheel.contracts.messages import Channels
+from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.outbox import post
 from tidewheel.ledger.registry.records import AliasMove, RegisteredModel
 from tidewheel.ledger.registry.tables import model_aliases
 from tidewheel.ledger.streams import refuse_synthetic
+
+STEP = "champion_moved"  #: of a verdict
 
 
 def lock(db: Database, connection: Connection, model_name: str) -> None:
@@ -56,6 +59,20 @@ def move(
     hint = {"model_name": model.model_name, "alias": alias, "version": model.version}
     post(db, connection, f"bus:{Channels.registry(model.model_name)}", hint)
     return _move(row)
+
+
+def heed(connection: Connection, model_name: str, verdict: Verdict, since: int) -> Verdict:
+    """The verdict, with a refusal at its end where it passed and the champion's move `since` is not the newest."""
+    now = newest(connection, model_name, CHAMPION)
+    if not verdict.passed or now is None or now.id == since:
+        return verdict
+    refusal = StepResult(
+        step=STEP,
+        passed=False,
+        reason=f"{now.actor} made {now.version} the champion meanwhile, with which nothing was compared",
+        numbers={"champion": now.version},
+    )
+    return Verdict(steps=(*verdict.steps, refusal))
 
 
 def newest(connection: Connection, model_name: str, alias: str) -> AliasMove | None:

@@ -173,8 +173,12 @@ def store_model(
     return found[0], created
 
 
-def publish_model(db: Database, connection: Connection, run_id: int, new: NewModel, verdict: Verdict) -> None:
+def publish_model(
+    db: Database, connection: Connection, run_id: int, new: NewModel, verdict: Verdict, since: int | None
+) -> Verdict:
     """Store what a run has made and the verdict on it; where that passed, it is the name's champion.
+
+    Returns the verdict in the end, which refuses where the champion has moved after its move `since`.
 
     Raises:
         Conflict: `version_taken`: the version stands for another digest, or the digest for another version;
@@ -182,6 +186,8 @@ def publish_model(db: Database, connection: Connection, run_id: int, new: NewMod
     """
     actor = f"run {run_id}"
     aliases.lock(db, connection, new.model_name)  # before any row: set_active waits for them in this order
+    if since is not None:
+        verdict = aliases.heed(connection, new.model_name, verdict, since)
     model, _ = store_model(db, connection, new, actor, run_id)
     if model.version != new.version:
         raise Conflict(
@@ -200,6 +206,7 @@ def publish_model(db: Database, connection: Connection, run_id: int, new: NewMod
     )
     if verdict.passed:
         aliases.move(db, connection, model, CHAMPION, actor, "the comparison passed it", run_id=run_id)
+    return verdict
 
 
 def _known(connection: Connection, model_name: str, version: str) -> RegisteredModel:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from tidewheel.contracts.keys import BASELINE, StreamKey
+from tidewheel.contracts.keys import BASELINE, CHAMPION, StreamKey
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.contracts.verdicts import StepResult
 from tidewheel.gates.forecasts import ForecastCandidate, ForecastChampionStep, Forecasts, Persistence
@@ -24,6 +24,7 @@ class Opponent:
     replaces: bool  #: it is the champion whose place the new version would take
     learnt_until: UtcMillis | None  #: later hours of this stream it has not seen; None: it saw none, or does not tell
     ours: bool  #: it was trained here
+    since: int  #: the move that made the champion of the name what it was then; 0 where there was none
 
     def must_be_beaten(self, name: str, model: HorizonModel) -> bool:
         """Whether the new version needs a verdict of the comparison to become the champion.
@@ -40,6 +41,7 @@ def opponent_of(ledger: Ledger, models: ModelService, name: str, stream: StreamK
     Raises:
         Conflict, BadModel, ModelFileNotFound, ModelNotTrusted: that one cannot be loaded.
     """
+    since = next((move.id for move in ledger.registry.aliases(name) if move.alias == CHAMPION), 0)
     for rival in (name, BASELINE):
         row = ledger.registry.get(rival)
         if row is not None and row.is_active:
@@ -50,9 +52,10 @@ def opponent_of(ledger: Ledger, models: ModelService, name: str, stream: StreamK
                 replaces=rival == name,
                 learnt_until=found.learnt_until if row.stream == stream else None,
                 ours=row.run_id is not None,
+                since=since,
             )
     return Opponent(
-        name=NAIVE, forecasts=Persistence(HORIZONS), replaces=False, learnt_until=None, ours=False
+        name=NAIVE, forecasts=Persistence(HORIZONS), replaces=False, learnt_until=None, ours=False, since=since
     )  # fmt: skip
 
 

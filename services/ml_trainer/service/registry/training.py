@@ -107,9 +107,8 @@ class RegistryTraining:
         def write_down(staged: Staged, verdict: Verdict) -> Run:
             if challenger.name == BASELINE and verdict.passed:
                 self._leave_file(challenger.model)  # first: who sees the champion finds the file
-            return attempt.lease.publish_model(
-                challenger.new_model(staged), verdict, remark=_left_out(challenger.model)
-            )  # fmt: skip
+            new, since = challenger.new_model(staged), challenger.opponent.since
+            return attempt.lease.publish_model(new, verdict, since=since, remark=_left_out(challenger.model))
 
         opposed = challenger.opponent.must_be_beaten(challenger.name, challenger.model)
         publishing = self._compared if opposed else self._unopposed

@@ -259,6 +259,24 @@ class TestPublish:
         ledger.switches.clear(None, "admin", "mended")
         assert lease.publish_model(new_model(1), PASSED, champion=True) == run
 
+    def test_a_champion_that_came_meanwhile(self, ledger: Ledger) -> None:
+        """Nobody compared with it, so it stays, whoever made it one; a champion that stood all along gives way."""
+        register(ledger)
+        (first,) = ledger.registry.moves("forest")
+        for since, number in ((0, 2), (first.id, 3)):
+            lease = training(ledger)
+            if since:
+                ledger.registry.move_alias("forest", "champion", version(2), "desk", "I trust it more")
+            run = lease.publish_model(new_model(number), PASSED, since=since)
+            assert (run.state, champion(ledger)) == (RunState.REFUSED, version(2 if since else 1))
+            assert run.verdict is not None and run.verdict.steps[-1].step == "champion_moved"
+            assert run.reason == (
+                f"champion_moved: desk made {champion(ledger)} the champion meanwhile, with which nothing was compared"
+            )
+            assert lease.publish_model(new_model(number), PASSED, since=since) == run
+        stood = ledger.registry.moves("forest")[-1].id
+        assert training(ledger).publish_model(new_model(4), PASSED, since=stood).state is RunState.PROMOTED
+
     def test_the_same_bytes_again(self, ledger: Ledger) -> None:
         """A later run that makes them is the same version; the newest verdict is told, the champion stays."""
         first = training(ledger).publish_model(new_model(1), PASSED, champion=True)
