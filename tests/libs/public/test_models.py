@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from services.model_service import ModelService
-from tests.libs.registry.models import forest, skops_bytes
+from tests.libs.registry.models import onnx_line
 from tests.services.predictor.conftest import stored
 from tests.services.predictor.test_registry import HOURLY, hours
 from tidewheel.contracts.errors import BadInput
@@ -37,14 +37,14 @@ def test_training_rows_of_several_horizons(ledger: Ledger) -> None:
 def test_the_documented_calls(ledger: Ledger, tmp_path: Path) -> None:
     """register_model, load_model and make_prediction take the documented arguments and give the documented keys."""
     assert issubclass(ModelService, models.ModelService)
-    (tmp_path / "my_model.skops").write_bytes(skops_bytes(forest()))
+    (tmp_path / "my_model.onnx").write_bytes(onnx_line())
     stored(ledger, HOURLY, hours(), Origin.REPLAY)
     model_service = ModelService(models_directory=str(tmp_path))
     registered = model_service.register_model(
         model_name="my_new_model",
         model_type="RandomForest",
         prediction_horizons=[1, 3, 24, 168],
-        file_path="/app/trained_models/my_model.skops",
+        file_path="/app/trained_models/my_model.onnx",
         feature_config={"features": ["lag_1h", "lag_2h", "SMA_10h", "price_change_1h", "lag_24h"]},
         db=ledger,
     )
@@ -60,6 +60,6 @@ def test_the_documented_calls(ledger: Ledger, tmp_path: Path) -> None:
         model_service.make_prediction("my_new_model", 2, ledger)
     with pytest.raises(FileNotFoundError, match=r"Model file not found: none\.skops"):
         model_service.register_model("other", "x", [1], "none.skops", db=ledger)
-    (tmp_path / "my_model.skops").unlink()
+    (tmp_path / "my_model.onnx").unlink()
     with pytest.raises(FileNotFoundError):
         ModelService(tmp_path).load_model("my_new_model", ledger)

@@ -74,7 +74,6 @@ def test_what_is_trained_is_served_at_once(
     a predictor that has run since before answers with both."""
     frame = kinked()
     feed(frame, HOURLY)
-    (settings.trained_models_dir / FILE_NAME).unlink()
     predictor = load(
         PredictorSettings,
         **{name: getattr(settings, name) for name in ("tidewheel_home", "data_dir", "models_dir", "ledger_db")},
@@ -88,11 +87,6 @@ def test_what_is_trained_is_served_at_once(
         feed(frame, OTHER)
         told = {name: client.get(f"/predict/{name}/3").json() for name in ("baseline", "random_forest")}
         elsewhere = client.get("/predict/baseline/3", params={"stream": str(OTHER)}).json()
-        body = {"model_name": "test_model", "model_type": "LinearRegression", "prediction_horizons": [1, 3]}
-        file = {"file_path": "/app/trained_models/baseline_model.joblib"}  # the document's; a .skops stands for it
-        assert client.post("/models/register", json=body | file).status_code == 201
-        same = client.get("/predict/test_model/3").json()["predicted_value"]
-        assert same == pytest.approx(told["baseline"]["predicted_value"], rel=1e-12)
 
     assert (baseline.state, forest.state) == (RunState.PROMOTED, RunState.PROMOTED), (baseline, forest)
     assert (baseline.claimed_files, baseline.window_bars) == (0, HOURS - HOURS // 5)
