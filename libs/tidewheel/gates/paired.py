@@ -24,8 +24,6 @@ class MeanBound:
 
     mean: float  #: in units of the differences
     lower: float  #: with 95 % confidence
-    n: int
-    blocks: int
 
     @classmethod
     def of(cls, blocks: Sequence[Floats]) -> "MeanBound":
@@ -37,7 +35,7 @@ class MeanBound:
         mean = float(sums.sum()) / n
         off = sums - counts * mean
         error = float(np.sqrt(count / (count - 1) * (off @ off))) / n
-        return cls(mean, mean - float(stdtrit(count - 1, CONFIDENCE)) * error, n, count)
+        return cls(mean, mean - float(stdtrit(count - 1, CONFIDENCE)) * error)
 
 
 def stretches(times: Ints, start: UtcMillis, hours: int) -> list[Ints]:

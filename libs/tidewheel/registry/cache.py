@@ -29,16 +29,6 @@ class ModelCache(Generic[M]):
         self._loading: dict[str, Future[M]] = {}
         self._bytes = 0
 
-    @property
-    def nbytes(self) -> int:
-        """Memory that the kept models take, about."""
-        with self._lock:
-            return self._bytes
-
-    def __len__(self) -> int:
-        with self._lock:
-            return len(self._kept)
-
     def get(self, digest: str, load: Callable[[], M]) -> M:
         """The model with this digest; `load` makes it where it is not kept, in one of the threads that ask.
 

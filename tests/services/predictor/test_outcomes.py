@@ -131,7 +131,7 @@ def test_intervals_come_from_what_came(client: TestClient, ledger: Ledger) -> No
         assert score(ledger, HOURLY) == 1
     answer = client.get("/predict/random_forest_v1/1").json()
     interval = answer["interval"]
-    scored = ledger.predictions.scored("random_forest_v1", answer["model_version"], HOURLY, 1)
+    scored = ledger.predictions.scored("random_forest_v1", answer["model_version"], HOURLY, 1, 99)
     off = np.sort([abs(each.actual_value - each.predicted_value) / each.current_price for each in scored])  # type: ignore[operator]
     assert (interval["source"], interval["n"], interval["level"]) == ("outcomes", 20, 0.9)
     assert interval["upper"] - answer["predicted_value"] == pytest.approx(off[18] * answer["current_price"])

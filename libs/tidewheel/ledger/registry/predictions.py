@@ -130,24 +130,21 @@ class Predictions:
         return settled
 
     def scored(
-        self,
-        model_name: str,
-        model_version: str,
-        stream: StreamKey | None = None,
-        horizon: int | None = None,
-        limit: int = 500,
+        self, model_name: str, model_version: str, stream: StreamKey, horizon: int, limit: int
     ) -> list[SavedPrediction]:
-        """The version's predictions whose close is known, the newest hour first; of one stream, horizon where named."""
-        query = select(predictions).where(
-            predictions.c.state == PredictionState.KNOWN,
-            predictions.c.model_name == model_name,
-            predictions.c.model_version == model_version,
+        """The version's predictions over `horizon` hours of a stream whose close is known, the newest hour first."""
+        query = (
+            select(predictions)
+            .where(
+                predictions.c.state == PredictionState.KNOWN,
+                predictions.c.model_name == model_name,
+                predictions.c.model_version == model_version,
+                predictions.c.stream == str(stream),
+                predictions.c.prediction_horizon == horizon,
+            )
+            .order_by(predictions.c.predicted_time.desc())
+            .limit(limit)
         )
-        if stream is not None:
-            query = query.where(predictions.c.stream == str(stream))
-        if horizon is not None:
-            query = query.where(predictions.c.prediction_horizon == horizon)
-        query = query.order_by(predictions.c.predicted_time.desc(), predictions.c.id.desc()).limit(limit)
         with self._db.read() as connection:
             return [_prediction(row) for row in connection.execute(query).all()]
 

@@ -269,7 +269,7 @@ class TestSettle:
 
 class TestScored:
     def test_newest_hour_first(self, ledger: Ledger) -> None:
-        """Those of the version whose close is known: of a stream, of a horizon, as many as are asked for."""
+        """Those of the version, stream and horizon whose close is known, as many as are asked for."""
         predicting(ledger)
         made = saved(
             ledger,
@@ -281,21 +281,12 @@ class TestScored:
             ledger.predictions.settle(key, {NOON + hour * HOUR: 1.0 for hour in range(7)} | {NOON + 9 * HOUR: None})
         shuffled(ledger, made[2].id, made[0].id)
         scored, mine = ledger.predictions.scored, ("forest", version(1))
-        assert told(scored(*mine)) == [made[index].id for index in (1, 4, 2, 3, 0)]
-        assert told(scored(*mine, limit=2)) == [made[1].id, made[4].id]
-        assert told(scored(*mine, BTC)) == [made[index].id for index in (1, 2, 3, 0)]
-        assert told(scored(*mine, horizon=3)) == [made[2].id, made[3].id]
-        assert told(scored(*mine, ETH, 1)) == [made[4].id]
-        assert told(scored("forest", version(2))) == [made[5].id]
-        assert scored("nobody", version(1)) == []
-
-    def test_of_one_hour(self, ledger: Ledger) -> None:
-        """The one saved last comes first."""
-        predicting(ledger)
-        made = saved(ledger, new_prediction(0, 3), new_prediction(1, 2), new_prediction(2, 1))
-        ledger.predictions.settle(BTC, {NOON + 3 * HOUR: 1.0})
-        shuffled(ledger, made[1].id)
-        assert told(ledger.predictions.scored("forest", version(1))) == [made[2].id, made[1].id, made[0].id]
+        assert told(scored(*mine, BTC, 1, 9)) == [made[1].id, made[0].id]
+        assert told(scored(*mine, BTC, 1, 1)) == [made[1].id]
+        assert told(scored(*mine, BTC, 3, 9)) == [made[2].id, made[3].id]
+        assert told(scored(*mine, ETH, 1, 9)) == [made[4].id]
+        assert told(scored("forest", version(2), BTC, 1, 9)) == [made[5].id]
+        assert scored("nobody", version(1), BTC, 1, 9) == []
 
     def test_counts(self, ledger: Ledger) -> None:
         """By horizon and state, in the order of horizons; another version's and name's are not counted."""
