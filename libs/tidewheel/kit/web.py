@@ -9,7 +9,7 @@ from typing import Any
 
 from anyio import CapacityLimiter
 from anyio.to_thread import current_default_thread_limiter, run_sync
-from fastapi import FastAPI, Request
+from fastapi import Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute, iter_route_contexts
 from starlette.concurrency import run_in_threadpool
@@ -24,6 +24,7 @@ from tidewheel.kit.envelope import SHORT, Envelope
 from tidewheel.kit.logs import logger
 from tidewheel.kit.metrics import PART_UP, exposition
 from tidewheel.kit.problems import MEDIA_TYPE, Problem, error_response, http_problem, problem, problem_response
+from tidewheel.kit.queries import refuse_unknown_query
 from tidewheel.kit.service import Service
 
 _PING_SECONDS = 5.0
@@ -81,6 +82,7 @@ def create_app(service: Service) -> FastAPI:
         default_response_class=Json,
         redirect_slashes=False,  # a redirect would go where the request's Host header says
         lifespan=_lifespan(service),
+        dependencies=[Depends(refuse_unknown_query)],
     )
     _handle_errors(app)
     _add_probes(app, service)
@@ -232,7 +234,7 @@ def _described(app: FastAPI) -> Callable[[], dict[str, Any]]:
         for path, operations in document["paths"].items():
             for method, operation in operations.items():
                 answers = operation["responses"]
-                if "422" in answers:
+                if "probes" not in operation.get("tags", ()):
                     _also(answers, "422", "bad_input", "The input cannot be used; `errors` names each place.")
                 if "requestBody" in operation:
                     _also(answers, "400", "bad_request", "The body cannot be parsed.")

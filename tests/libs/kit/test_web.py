@@ -78,6 +78,16 @@ def test_every_refusal_is_a_problem(client: TestClient) -> None:
     problem_of(client.post("/orders/BTC", json={"price": "high"}), 422, "bad_input")
 
 
+def test_a_misspelt_parameter_is_refused(client: TestClient) -> None:
+    """It must not pass for one that was heard; probes take what a load balancer adds."""
+    assert client.get("/quote?price=2").json() == {"price": 2.0}
+    found = problem_of(client.get("/quote?prise=2"), 422, "unknown_parameter")
+    assert found["detail"] == "the route has no parameter 'prise'; those it has are price"
+    found = problem_of(client.post("/orders/a?wait=1", json={"price": 1}), 422, "unknown_parameter")
+    assert found["detail"] == "the route has no parameter 'wait'; it has none"
+    assert client.get("/health?at=1").status_code == 200
+
+
 def test_unknown_error_keeps_its_words_to_itself(client: TestClient) -> None:
     """An unforeseen exception is a 500 whose body holds only the request id."""
     response = client.get("/raise/other")

@@ -18,7 +18,7 @@ from tests.services.param_controller.conftest import Api, Make
 from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting
 from tidewheel.contracts.keys import PairKey
-from tidewheel.contracts.messages import IngestBackfill, IngestSeal, LearnSettle, Message, Queue
+from tidewheel.contracts.messages import IngestBackfill, IngestSeal, LearnSettle, Message, Queue, ScorePredictions
 from tidewheel.contracts.states import OutcomeKind
 from tidewheel.kit.celery import Sender
 from tidewheel.kit.settings import load
@@ -99,7 +99,7 @@ def test_a_worker_is_the_sum_of_its_queues(
     built = {queues: worker.build(given, queues) for queues in (worker.QUEUES, (Queue.INGEST,), (Queue.LEARN,))}
     ingest: set[type[Message]] = {IngestSeal, IngestBackfill}
     assert {queues: set(service.tasks) for queues, service in built.items()} == {
-        worker.QUEUES: ingest | {LearnSettle},
+        worker.QUEUES: ingest | {LearnSettle, ScorePredictions},
         (Queue.INGEST,): ingest,
         (Queue.LEARN,): {LearnSettle},
     }
