@@ -14,7 +14,8 @@ trust.py         a pickle becomes a skops file, once, by an operator's word
   sandbox.py     what that child gives up first
 loaded.py        a model in memory, whatever it was made of
 cache.py         those used last
-forecasting.py   the hours that a forecast is made from, and the interval around it
+hours.py         which stream is meant, and the hours that a forecast is made from
+forecasting.py   an answer as a price, and the interval around it
 scoring.py       what came of saved predictions: errors, coverage, drift
 rival.py         a loaded version as the trainer's comparison asks it
 training.py      the features and targets that a user fits his model on

@@ -1,4 +1,4 @@
-"""A forecast: the hours it is made from, the model's answer, and the interval around it."""
+"""A model's answer as a price, the interval around it, and what its inputs look like on the day it is registered."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -7,18 +7,15 @@ from typing import Any
 import numpy as np
 
 from tidewheel.contracts.errors import BadModel, NoHistoricalData
-from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import IntervalSource
-from tidewheel.contracts.times import HOUR
-from tidewheel.features.frames import CandleFrame, Floats
-from tidewheel.features.hourly import parts_of_hour, table, to_hours
+from tidewheel.features.frames import Floats
+from tidewheel.features.hourly import table
 from tidewheel.ledger.open import Ledger
-from tidewheel.ledger.records import Stream
 from tidewheel.ledger.registry.records import SavedPrediction
-from tidewheel.ledger.streams import known_stream
 from tidewheel.models.conformal import Conformal, Coverage
 from tidewheel.models.drift import MIN_SAMPLES, Reference
 from tidewheel.registry.config import FeatureConfig
+from tidewheel.registry.hours import recent_hours
 
 RECENT = 500  #: scored predictions that an interval and its coverage are taken from
 REFERENCE_HOURS = 24 * 90  #: that drift is measured from, of a user's model
@@ -27,7 +24,6 @@ _NO_SCALE = (
     "stood still"
 )
 FARTHEST = 1e6  #: times the price that a forecast may be: errors beyond have squares without a number
-STALE_HOURS = 3  #: that the base hour may lie behind the stream's clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,36 +38,6 @@ class Interval:
     why: str | None
     measured_coverage: float | None  #: share of this version's scored intervals that held what came
     measured_n: int
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class RecentHours:
-    """The newest complete hours of a stream."""
-
-    stream: StreamKey
-    frame: CandleFrame
-    stale: bool  #: whether the last of them lies more than 3 hours behind the stream's clock
-
-
-def recent_hours(ledger: Ledger, wanted: StreamKey | None, symbols: Sequence[str], hours: int) -> RecentHours:
-    """The newest `hours` hours and a few more.
-
-    Where no stream is wanted, of the first of `symbols` that the ledger holds, else of its first stream.
-
-    Raises:
-        NotFound: the ledger has no such stream.
-        NoHistoricalData: not one hour of it is complete, or there is no stream at all.
-        BadInput: its bars do not make up hours.
-    """
-    streams = ledger.streams.all()
-    stream = meant_stream(streams, wanted, symbols)
-    key = stream.key
-    # The newest hour is rarely complete, and the first may be cut.
-    frame = to_hours(ledger.bars.last(key, (hours + 2) * parts_of_hour(key.step)))
-    if not len(frame):
-        raise NoHistoricalData(str(key))
-    behind = ledger.streams.clock(stream, streams) - (int(frame.open_time[-1]) + HOUR)
-    return RecentHours(key, frame, behind > STALE_HOURS * HOUR)
 
 
 def coverage_of(outcomes: Sequence[SavedPrediction]) -> Coverage:
@@ -100,34 +66,6 @@ def reference_of(ledger: Ledger, symbols: Sequence[str], config: FeatureConfig) 
         return None
     found = {name: asdict(Reference.of(column)) for name, column in zip(names, rows.T, strict=True)}
     return {"stream": str(recent.stream), "features": found}
-
-
-def meant_stream(streams: Sequence[Stream], wanted: StreamKey | None, symbols: Sequence[str]) -> Stream:
-    """The wanted stream, or where none is wanted, `default_stream`.
-
-    Raises:
-        NotFound: it is not among `streams`.
-        NoHistoricalData: there is none to choose.
-    """
-    key = wanted or default_stream([each.key for each in streams], symbols)
-    if key is None:
-        raise NoHistoricalData("none")
-    return known_stream(key, streams)
-
-
-def default_stream(known: Sequence[StreamKey], symbols: Sequence[str]) -> StreamKey | None:
-    """Which of the known streams is meant where none is named: of the first of `symbols` that has one, else the first.
-
-    One whose bars do not make up hours is never meant.
-    """
-    hourly = [key for key in known if HOUR % key.step == 0]
-    named = [key for symbol in symbols for key in hourly if _plain(key.symbol) == _plain(symbol)]
-    return next(iter([*named, *hourly]), None)
-
-
-def _plain(symbol: str) -> str:
-    """`BTC/USDT` may be written btcusdt too."""
-    return symbol.replace("/", "").lower()
 
 
 def prices_of(answers: Floats, close: Floats, *, relative: bool) -> Floats:

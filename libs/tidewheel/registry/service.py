@@ -17,17 +17,10 @@ from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.cache import ModelCache
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.forecasting import (
-    RECENT,
-    Interval,
-    interval,
-    meant_stream,
-    prices_of,
-    recent_hours,
-    reference_of,
-)
+from tidewheel.registry.forecasting import RECENT, Interval, interval, prices_of, reference_of
 from tidewheel.registry.formats.kinds import load
 from tidewheel.registry.formats.regressor import Regressor
+from tidewheel.registry.hours import meant_stream, recent_hours
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
 from tidewheel.registry.registration import BLIND, Registration, new_model
 from tidewheel.registry.scoring import HorizonErrors, drifts, errors_of

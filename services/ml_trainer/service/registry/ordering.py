@@ -13,7 +13,7 @@ from tidewheel.ledger.registry.records import RegisteredModel
 from tidewheel.ledger.streams import known_stream
 from tidewheel.models.horizons import FAMILIES, HORIZONS, fewest_hours
 from tidewheel.modelstore.loaders import forecasts_hours
-from tidewheel.registry.forecasting import default_stream
+from tidewheel.registry.hours import default_stream
 
 
 def order(
