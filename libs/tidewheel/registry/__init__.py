@@ -16,7 +16,8 @@ loaded.py        a model in memory, whatever it was made of
 cache.py         those used last
 hours.py         which stream is meant, and the hours that a forecast is made from
 forecasting.py   an answer as a price, and the interval around it
-scoring.py       what came of saved predictions: errors, coverage, drift
+scoring.py       what came of saved predictions: errors and coverage
+drifting.py      how far their inputs lie from those that the model knew
 rival.py         a loaded version as the trainer's comparison asks it
 training.py      the features and targets that a user fits his model on
 export.py        our baseline as a file, to try registration with

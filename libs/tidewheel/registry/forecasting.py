@@ -1,24 +1,17 @@
-"""A model's answer as a price, the interval around it, and what its inputs look like on the day it is registered."""
+"""A model's answer as a price, and the interval around it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
-from tidewheel.contracts.errors import BadModel, NoHistoricalData
+from tidewheel.contracts.errors import BadModel
 from tidewheel.contracts.states import IntervalSource
 from tidewheel.features.frames import Floats
-from tidewheel.features.hourly import table
-from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import SavedPrediction
 from tidewheel.models.conformal import Conformal, Coverage
-from tidewheel.models.drift import MIN_SAMPLES, Reference
-from tidewheel.registry.config import FeatureConfig
-from tidewheel.registry.hours import recent_hours
 
 RECENT = 500  #: scored predictions that an interval and its coverage are taken from
-REFERENCE_HOURS = 24 * 90  #: that drift is measured from, of a user's model
 _NO_SCALE = (
     "the width follows the volatility of the last 24 hours, of which fewer than 12 are stored, or in which the price "
     "stood still"
@@ -48,24 +41,6 @@ def coverage_of(outcomes: Sequence[SavedPrediction]) -> Coverage:
         if each.actual_value is not None and each.lower is not None and each.upper is not None
     ]
     return Coverage.of(np.array(held, dtype=bool))
-
-
-def reference_of(ledger: Ledger, symbols: Sequence[str], config: FeatureConfig) -> dict[str, Any] | None:
-    """How each input of a user's model is distributed in the hours stored so far; None where they are too few.
-
-    What it was fitted on is his to know: drift is told from the day of its registration on.
-    """
-    names = sorted({name for named in config.features.values() for name in named} - {"horizon"})
-    try:
-        recent = recent_hours(ledger, None, symbols, REFERENCE_HOURS)
-    except NoHistoricalData:
-        return None
-    rows = table(recent.frame, names, horizon=1, relative=config.relative)
-    rows = rows[~np.isnan(rows).any(axis=1)]
-    if len(rows) < MIN_SAMPLES:
-        return None
-    found = {name: asdict(Reference.of(column)) for name, column in zip(names, rows.T, strict=True)}
-    return {"stream": str(recent.stream), "features": found}
 
 
 def prices_of(answers: Floats, close: Floats, *, relative: bool) -> Floats:

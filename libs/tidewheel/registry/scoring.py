@@ -9,11 +9,10 @@ from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import PredictionState
 from tidewheel.contracts.times import DAY, HOUR
 from tidewheel.features.frames import Floats
-from tidewheel.features.hourly import lookback, to_hours
+from tidewheel.features.hourly import to_hours
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import SavedPrediction
 from tidewheel.models.conformal import Coverage
-from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.forecasting import coverage_of
 
 MISSING_AFTER = DAY  #: of stored bars beyond an hour that never came; till then a backfill may bring it
@@ -76,24 +75,6 @@ def errors_of(horizon: int, scored: Sequence[SavedPrediction], counts: Mapping[P
         skill=None if mae is None or not naive_mae else 1.0 - mae / naive_mae,
         coverage=coverage_of(scored),
     )
-
-
-def drifts(made: Sequence[SavedPrediction], reference: Mapping[str, Reference]) -> dict[str, Drift | None]:
-    """How far the inputs of `made` lie from the reference, by feature; None for one without a reference."""
-    names = sorted({name for each in made for name in each.features})
-    found: dict[str, Drift | None] = {}
-    for name in names:
-        values = np.array([each.features[name] for each in made if name in each.features])
-        found[name] = reference[name].drift(values, overlap(name)) if name in reference else None
-    return found
-
-
-def overlap(feature: str) -> float:
-    """How many neighbouring hours of a feature are worth an independent one: a quarter of those that it looks back.
-
-    Measured: on random walks the index of features over a day or a week is about that many times the noise.
-    """
-    return max(1.0, lookback([feature]) / 4)
 
 
 def _mean(values: Floats) -> float | None:

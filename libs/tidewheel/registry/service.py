@@ -16,14 +16,15 @@ from tidewheel.models.conformal import LEVEL
 from tidewheel.models.drift import Drift, Reference
 from tidewheel.registry.cache import ModelCache
 from tidewheel.registry.config import FeatureConfig
+from tidewheel.registry.drifting import drifts, reference_of, stored_reference
 from tidewheel.registry.files import TrainedModels
-from tidewheel.registry.forecasting import RECENT, Interval, interval, prices_of, reference_of
+from tidewheel.registry.forecasting import RECENT, Interval, interval, prices_of
 from tidewheel.registry.formats.kinds import load
 from tidewheel.registry.formats.regressor import Regressor
 from tidewheel.registry.hours import meant_stream, recent_hours
 from tidewheel.registry.loaded import Forecasts, OneFile, Own
 from tidewheel.registry.registration import BLIND, Registration, new_model
-from tidewheel.registry.scoring import HorizonErrors, drifts, errors_of
+from tidewheel.registry.scoring import HorizonErrors, errors_of
 
 CACHE_BYTES = 512 * 2**20
 _FAR = 2.0  #: times the price, or its fraction, beyond which a forecast is doubted
@@ -317,5 +318,4 @@ def _reference(loaded: LoadedModel, horizon: int) -> Mapping[str, Reference]:
     own = loaded.forecasts.reference(horizon)
     if own or loaded.row.reference is None:
         return own
-    found: dict[str, Any] = loaded.row.reference["features"]
-    return {name: Reference(tuple(each["edges"]), tuple(each["counts"])) for name, each in found.items()}
+    return stored_reference(loaded.row.reference)

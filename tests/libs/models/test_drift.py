@@ -10,7 +10,7 @@ from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.times import HOUR
 from tidewheel.features.hourly import table
 from tidewheel.models.drift import Drift, Reference
-from tidewheel.registry.scoring import overlap
+from tidewheel.registry.drifting import overlap
 
 RAMP = np.arange(1.0, 1_001.0)
 

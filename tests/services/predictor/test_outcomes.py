@@ -23,7 +23,8 @@ from tidewheel.features.hourly import BASE
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
 from tidewheel.models.drift import MIN_SAMPLES, Reference
-from tidewheel.registry.scoring import drifts, score
+from tidewheel.registry.drifting import drifts
+from tidewheel.registry.scoring import score
 
 OTHER = StreamKey.parse("binance:ZZZ/USDT:1h")
 FIRST = 300  #: hours that are stored when the first prediction is made
