@@ -2,6 +2,8 @@
 
 from typing import Annotated, Any
 
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, Path, Query, Response, status
 
 from services.predictor.schemas.outcomes import ForecastList, MetricsAnswer
@@ -15,11 +17,14 @@ from services.predictor.schemas.registry import (
     StandingBody,
 )
 from services.predictor.service.catalogue import Catalogue
+from tidewheel.contracts.errors import Overloaded
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Scope
 from tidewheel.kit.auth import Actor, require
 from tidewheel.kit.problems import problem
 
+TRIALS = 2  #: at once: each takes a core and, at the most, 2 GiB
+WAITING = 8  #: registrations beside those; more would take the room of whoever asks for forecasts
 MAY_READ = Depends(require(Scope.READ))
 Registrar = Annotated[Actor, Depends(require(Scope.REGISTRY))]
 Name = Annotated[str, Path(max_length=64, examples=["baseline"])]
@@ -31,12 +36,14 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     404: problem("model_file_not_found", "There is no such file below the models folder."),
     409: problem("version_taken", "The version stands for another file."),
     422: problem("bad_model", "The file is no sound model of its format, lies elsewhere, or a field cannot be meant."),
+    429: problem("overloaded", "Many files are being tried out; come back when Retry-After has passed."),
 }
 
 
 def router(catalogue: Catalogue) -> APIRouter:
     """Registering, listing and naming models; looking at what they forecast."""
     routes = APIRouter(tags=["models"])
+    trials = CapacityLimiter(TRIALS)
 
     @routes.get("/models", dependencies=[MAY_READ])
     def models() -> ModelList:
@@ -44,13 +51,15 @@ def router(catalogue: Catalogue) -> APIRouter:
         return catalogue.models()
 
     @routes.post("/models/register", status_code=status.HTTP_201_CREATED, responses=_REFUSED)
-    def register(body: RegisterModel, actor: Registrar, response: Response) -> RegisteredView:
+    async def register(body: RegisterModel, actor: Registrar, response: Response) -> RegisteredView:
         """Put a file below TRAINED_MODELS_DIR on record, after a child process has tried it out.
 
         The same file with the same meaning is the same version (200). The first version of a name becomes its
         champion; a later one waits until an alias is moved.
         """
-        view, created = catalogue.register(body, actor)
+        if trials.statistics().tasks_waiting >= WAITING:
+            raise Overloaded(f"{WAITING} registrations wait for their trial; come back in a few seconds", retry_after=5)
+        view, created = await run_sync(catalogue.register, body, actor, limiter=trials)
         if not created:
             response.status_code = status.HTTP_200_OK
         return view

@@ -1,6 +1,9 @@
 """The registry over HTTP: the documented calls as they are printed, and what they refuse."""
 
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -8,18 +11,25 @@ import numpy as np
 import pytest
 from fastapi.testclient import TestClient
 
+from services.predictor.api.registry import TRIALS, WAITING, router
 from services.predictor.app import build
+from services.predictor.schemas.registry import RegisteredView, RegisterModel
+from services.predictor.service.catalogue import Catalogue
 from services.predictor.settings import PredictorSettings
 from tests.libs.registry.bundles import fitted, published
 from tests.libs.registry.models import forest, onnx_line, skops_bytes
 from tests.services.predictor.conftest import stored
 from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import Origin, Scope
 from tidewheel.contracts.times import HOUR
 from tidewheel.features.frames import CandleFrame
 from tidewheel.features.hourly import BASE, latest
+from tidewheel.kit.auth import Actor
+from tidewheel.kit.service import Service
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
+from tidewheel.registry.service import ModelService
 
 HOURLY = StreamKey.parse("binance:BTC/USDT:1h")
 START = 1_700_000_000_000 // HOUR * HOUR
@@ -202,6 +212,34 @@ def test_a_second_version_waits_for_the_alias(registry: TestClient, root: Path, 
     off = registry.put(f"/models/random_forest_v1/versions/{second['version']}/active", json={"is_active": False})
     assert off.status_code == 200
     assert registry.get("/predict/random_forest_v1/3").json()["code"] == "model_not_found"
+
+
+def test_many_registrations_leave_room_for_others(
+    settings: Callable[..., PredictorSettings], root: Path, ledger: Ledger
+) -> None:
+    """A few are tried at once and some more wait; who comes on top is told to come back, and others are answered."""
+    go_on = threading.Event()
+
+    class Slow(Catalogue):
+        def register(self, body: RegisterModel, actor: Actor) -> tuple[RegisteredView, bool]:
+            go_on.wait(20)
+            return super().register(body, actor)
+
+    (root / "m.joblib").write_bytes(b"never opened")
+    slow = router(Slow(ledger, ModelService(root)))
+    service = Service(name=Role.PREDICTOR, settings=settings(), routers=[slow], pings=[], keys=ledger.keys)
+    body = {"model_type": "x", "prediction_horizons": [1], "file_path": "m.joblib"}
+    with TestClient(create_app(service)) as client, ThreadPoolExecutor(16) as pool:
+        asked = [pool.submit(client.post, "/models/register", json=body | {"model_name": f"m{n}"}) for n in range(16)]
+        first = islice(as_completed(asked, 20), 16 - TRIALS - WAITING)
+        refused = [each.result() for each in first]
+        assert client.get("/models").status_code == 200
+        go_on.set()
+        done = [each.result().status_code for each in asked]
+    assert {(each.status_code, each.json()["code"], each.headers["Retry-After"]) for each in refused} == {
+        (429, "overloaded", "5")
+    }
+    assert sorted(done) == [201] * (TRIALS + WAITING) + [429] * len(refused)
 
 
 def test_a_key_that_reads_may_look_and_not_save(
