@@ -43,7 +43,7 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
 def router(catalogue: Catalogue) -> APIRouter:
     """Registering, listing and naming models; looking at what they forecast."""
     routes = APIRouter(tags=["models"])
-    trials = CapacityLimiter(TRIALS)
+    trials, under_way = CapacityLimiter(TRIALS), set[object]()
 
     @routes.get("/models", dependencies=[MAY_READ])
     def models() -> ModelList:
@@ -57,9 +57,13 @@ def router(catalogue: Catalogue) -> APIRouter:
         The same file with the same meaning is the same version (200). The first version of a name becomes its
         champion; a later one waits until an alias is moved.
         """
-        if trials.statistics().tasks_waiting >= WAITING:
+        if len(under_way) >= TRIALS + WAITING:
             raise Overloaded(f"{WAITING} registrations wait for their trial; come back in a few seconds", retry_after=5)
-        view, created = await run_sync(catalogue.register, body, actor, limiter=trials)
+        under_way.add(mine := object())
+        try:
+            view, created = await run_sync(catalogue.register, body, actor, limiter=trials)
+        finally:
+            under_way.discard(mine)
         if not created:
             response.status_code = status.HTTP_200_OK
         return view
