@@ -16,7 +16,6 @@ from tidewheel.models.conformal import Coverage
 from tidewheel.registry.forecasting import coverage_of
 
 MISSING_AFTER = DAY  #: of stored bars beyond an hour that never came; till then a backfill may bring it
-_BATCH = 1_000
 
 
 def score(ledger: Ledger, stream: StreamKey) -> int:
@@ -28,8 +27,7 @@ def score(ledger: Ledger, stream: StreamKey) -> int:
     reached = None if found is None else found.next_open
     if reached is None:
         return 0
-    waiting = {each.predicted_time for each in ledger.predictions.open_of(stream, _BATCH)}
-    over = sorted(hour for hour in waiting if hour + HOUR <= reached)
+    over = [hour for hour in ledger.predictions.open_hours(stream) if hour + HOUR <= reached]
     if not over:
         return 0
     hours = to_hours(ledger.bars.read(stream, over[0], over[-1] + HOUR))

@@ -52,7 +52,7 @@ def prove(
     place = budget.ground.fresh("sqlite")
     _prepare(place)
     pressed = {
-        Role.PREDICTOR: [*["/predict"] * (longest_each - 1), "/predict?longest"],
+        Role.PREDICTOR: [*["/predict"] * (longest_each - 1), "/predict#longest"],
         Role.INGESTER: [f"/candles?stream={BTC}&format={form}" for form in ("json", "csv", "parquet")],
     }
     for number, role in enumerate(roles):

@@ -50,10 +50,14 @@ class PredictRequest(RequestBody):
     )
     model_name: str = Field(BASELINE, max_length=64, description="A registered model.")
     model_version: str | None = Field(
-        None, max_length=64, description="One of its versions or aliases; by default its champion."
+        None, min_length=1, max_length=64, description="One of its versions or aliases; by default its champion."
     )
-    prediction_horizon: int = Field(DEFAULT_HORIZON, description="Hours to look ahead, of those it was registered for.")
-    save_to_db: bool = Field(False, description="Keep the forecast, so that it is scored; needs scope `registry`.")
+    prediction_horizon: int = Field(
+        DEFAULT_HORIZON, strict=True, description="Hours to look ahead, of those it was registered for."
+    )
+    save_to_db: bool = Field(
+        False, strict=True, description="Keep the forecast, so that it is scored; needs scope `registry`."
+    )
 
     @property
     def is_forecast(self) -> bool:

@@ -260,3 +260,12 @@ def test_a_key_that_reads_may_look_and_not_save(
         ]
         assert [(each.status_code, each.json()["code"]) for each in refused] == [(403, "not_authorised")] * 2
     assert ledger.predictions.latest() == []
+
+
+@pytest.mark.parametrize(
+    "field", [{"prediction_horizon": True}, {"prediction_horizon": "3"}, {"save_to_db": 1}, {"model_version": ""}]
+)
+def test_a_value_of_another_kind_is_not_taken_for_one(registry: TestClient, field: dict[str, Any]) -> None:
+    """True is no hour, 1 no wish to save, and nothing no version."""
+    answer = registry.post("/predict", json={"model_name": "random_forest_v1"} | field)
+    assert (answer.status_code, answer.json()["code"]) == (422, "bad_input")

@@ -90,16 +90,17 @@ class Predictions:
         waiting = [(StreamKey.parse(row.key), row) for row in rows]
         return sorted(key for key, row in waiting if row.hour + HOUR <= _reach(key, row.watermark, row.newest))
 
-    def open_of(self, stream: StreamKey, limit: int = 1_000) -> list[SavedPrediction]:
-        """The stream's predictions that wait for their hour, the earliest hour first."""
+    def open_hours(self, stream: StreamKey, limit: int = 1_000) -> list[UtcMillis]:
+        """The hours that open predictions of the stream wait for, the earliest first."""
         query = (
-            select(predictions)
+            select(predictions.c.predicted_time)
             .where(predictions.c.state == PredictionState.OPEN, predictions.c.stream == str(stream))
-            .order_by(predictions.c.predicted_time, predictions.c.id)
+            .distinct()
+            .order_by(predictions.c.predicted_time)
             .limit(limit)
         )
         with self._db.read() as connection:
-            return [_prediction(row) for row in connection.execute(query).all()]
+            return list(connection.execute(query).scalars())
 
     def settle(self, stream: StreamKey, closes: Mapping[UtcMillis, float | None]) -> int:
         """Write down what came of the stream's open predictions of these hours; how many there were.

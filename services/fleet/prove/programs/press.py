@@ -1,7 +1,7 @@
 """Everything that a role can be asked at once: many clients that do not pause.
 
 `python -m services.fleet.prove.programs.press CLIENTS FILE URL [URL ...]`: each client asks its URL again and again,
-and reads the whole answer; `/predict` is sent a day of log returns, and `/predict?longest` as many as it takes. Until
+and reads the whole answer; `/predict` is sent a day of log returns, and `/predict#longest` as many as it takes. Until
 SIGTERM; then FILE holds how often each status came: 0 where no answer did, and `429 bare` for answers that did not say
 when to come back.
 """

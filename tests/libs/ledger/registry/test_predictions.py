@@ -199,7 +199,7 @@ class TestDue:
         assert ledger.predictions.due() == []
 
     def test_what_waits(self, ledger: Ledger) -> None:
-        """A stream's open predictions, the earliest hour first, as many as are asked for."""
+        """The hours of a stream's open predictions, each once, the earliest first, as many as are asked for."""
         predicting(ledger)
         made = saved(
             ledger,
@@ -208,9 +208,10 @@ class TestDue:
         )
         ledger.predictions.settle(BTC, {made[2].predicted_time: 1.0})
         shuffled(ledger, made[3].id, made[1].id, made[0].id)
-        waiting = [made[5].id, made[1].id, made[3].id, made[0].id]
-        assert told(ledger.predictions.open_of(BTC)) == waiting
-        assert told(ledger.predictions.open_of(BTC, 2)) == waiting[:2]
+        waiting = [made[5].predicted_time, made[1].predicted_time, made[0].predicted_time]
+        assert made[3].predicted_time == made[1].predicted_time
+        assert ledger.predictions.open_hours(BTC) == waiting
+        assert ledger.predictions.open_hours(BTC, 2) == waiting[:2]
 
 
 class TestSettle:
