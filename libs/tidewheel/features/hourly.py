@@ -14,6 +14,7 @@ import numpy as np
 from tidewheel.contracts.errors import BadInput, NotEnoughData
 from tidewheel.contracts.times import HOUR, iso
 from tidewheel.features.frames import CandleFrame, Floats, Ints
+from tidewheel.features.rowsums import row_sums
 from tidewheel.features.signature import Feature, feature_signature
 
 BASE = ("lag_1h", "lag_2h", "lag_24h", "SMA_10h", "price_change_1h")  #: for every horizon
@@ -86,7 +87,7 @@ def to_hours(frame: CandleFrame) -> CandleFrame:
         high=frame.high[bars].max(axis=1),
         low=frame.low[bars].min(axis=1),
         close=frame.close[bars[:, -1]],
-        volume=_sum_of_columns(frame.volume[bars]),
+        volume=row_sums(frame.volume[bars]),
         available_at=frame.available_at[bars].max(axis=1),
         revision=frame.revision[bars].max(axis=1),
     )
@@ -160,7 +161,7 @@ def volatility(hours: CandleFrame) -> Floats:
     known = ~np.isnan(moves)
     counts = known.sum(axis=1)
     enough = 2 * counts >= VOLATILITY_HOURS
-    return np.where(enough, _sum_of_columns(np.where(known, moves, 0.0)) / np.maximum(counts, 1), np.nan)
+    return np.where(enough, row_sums(np.where(known, moves, 0.0)) / np.maximum(counts, 1), np.nan)
 
 
 def signature(names: Sequence[str], *, relative: bool) -> str:
@@ -228,16 +229,8 @@ def _mean(hours: CandleFrame, bars: int) -> Floats:
     if rows > 0:
         windows = np.lib.stride_tricks.sliding_window_view(hours.close, bars)
         unbroken = hours.open_time[bars - 1 :] - hours.open_time[:rows] == (bars - 1) * HOUR
-        found[bars - 1 :] = np.where(unbroken, _sum_of_columns(windows) / bars, np.nan)
+        found[bars - 1 :] = np.where(unbroken, row_sums(windows) / bars, np.nan)
     return found
-
-
-def _sum_of_columns(rows: Floats) -> Floats:
-    """Sum of each row, first column first: numpy's own sum may round a row by where it stands."""
-    total = np.zeros(len(rows))
-    for column in rows.T:
-        total += column
-    return total
 
 
 def _absent(hours: CandleFrame, names: Sequence[str]) -> list[int]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.features.frames import Floats
+from tidewheel.features.rowsums import row_sums
 from tidewheel.models.arrays import read_arrays, write_arrays
 
 _SINGULAR = 1e-10  #: singular values below this part of the largest count as zero
@@ -52,10 +53,7 @@ class LinearModel:
 
     def predict(self, rows: Floats) -> Floats:
         """Answers for `rows` [n, f], shape [n]; the same bits for a row wherever it stands."""
-        found = np.full(len(rows), self.intercept)
-        for column, weight in zip(rows.T, self.weights.tolist(), strict=True):
-            found += weight * column
-        return found
+        return self.intercept + row_sums(rows * self.weights)
 
     def to_arrays(self) -> bytes:
         """The model as an npz file; equal models give equal bytes."""

@@ -72,7 +72,8 @@ class Document:
 
     def require_keys(self, keys: Iterable[str]) -> None:
         """Refuse missing and unknown members alike."""
-        missing, unknown = sorted(set(keys) - set(self._members)), sorted(set(self._members) - set(keys))
+        wanted, had = set(keys), set(self._members)
+        missing, unknown = sorted(wanted - had), sorted(had - wanted)
         if missing or unknown:
             raise BadBundle(f"{self._where} lacks {missing[:8]} and has unknown {unknown[:8]}")
 
@@ -102,6 +103,10 @@ class Document:
     def number(self, key: str) -> float:
         """A finite number."""
         return _number(self._members[key], f"{self._where}: {key}")
+
+    def number_or_none(self, key: str) -> float | None:
+        """A finite number, or null."""
+        return None if self._members[key] is None else self.number(key)
 
     def texts(self, key: str) -> list[str]:
         """Strings in a list of any length."""
