@@ -101,6 +101,7 @@ def test_what_xgboost_may_not_be_asked_to_load() -> None:
         return [value, *tree[name][1:]]
 
     changes = {
+        "calls itself 1": in_tree("id", 1),
         "a child that is not one": in_tree("left_children", first("left_children", 10**6)),
         "two parents": in_tree("left_children", first("left_children", tree["right_children"][0])),
         "is not one of its": in_tree("left_children", first("left_children", 0)),

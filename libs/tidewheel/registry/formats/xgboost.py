@@ -85,6 +85,8 @@ class _Shape:
 
     def _tree(self, tree: Any, number: int) -> int:
         what = f"tree {number}"
+        if type(tree["id"]) is not int or tree["id"] != number:  # XGBoost leaves the place of a missing one empty
+            raise BadModel(f"{what} calls itself {str(tree['id'])[:40]}; the trees are counted from 0")
         parameters = tree["tree_param"]
         nodes = _whole(parameters["num_nodes"], 1, 2**31 - 2)
         if any(len(tree[column]) != nodes for column in _COLUMNS):
