@@ -102,6 +102,8 @@ def test_what_xgboost_may_not_be_asked_to_load() -> None:
 
     changes = {
         "calls itself 1": in_tree("id", 1),
+        "a parent that is not one": in_tree("parents", [2**31 - 1] * nodes),
+        "names another parent": in_tree("parents", [2**31 - 1, *[0] * (nodes - 1)]),
         "a child that is not one": in_tree("left_children", first("left_children", 10**6)),
         "two parents": in_tree("left_children", first("left_children", tree["right_children"][0])),
         "is not one of its": in_tree("left_children", first("left_children", 0)),

@@ -101,13 +101,16 @@ class _Shape:
         if not np.array_equal(left == -1, right == -1):
             raise BadModel(f"{what} has a node with one child")
         parents = _whole_numbers(tree["parents"])
-        if not ((parents == _ROOT_PARENT) | ((parents >= -1) & (parents < nodes))).all():
+        if parents[0] not in (_ROOT_PARENT, -1) or not ((parents[1:] >= -1) & (parents[1:] < nodes)).all():
             raise BadModel(f"{what} has a parent that is not one of its nodes")
         for column in ("base_weights", "split_conditions", "sum_hessian", "loss_changes"):
             if not np.isfinite(np.asarray(tree[column], dtype=np.float64)).all():
                 raise BadModel(f"{what} has a number in {column} that is not finite")
         splits = _whole_numbers(tree["split_indices"])
         check_tree(what, left=left, right=right, leaf=left == -1, feature=splits, width=self.features)
+        inner = np.flatnonzero(left != -1)
+        if not (np.array_equal(parents[left[inner]], inner) and np.array_equal(parents[right[inner]], inner)):
+            raise BadModel(f"{what} has a child that names another parent")
         return nodes
 
     def _check_rounds(self, model: Any, groups: int) -> None:
