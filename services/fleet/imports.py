@@ -14,7 +14,7 @@ import numpy as np
 from tidewheel.contracts.errors import BadCandles, BadInput, Conflict
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
-from tidewheel.contracts.times import UtcMillis, iso, parse_time
+from tidewheel.contracts.times import DAY, UtcMillis, iso, parse_time
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.recorded import changes
@@ -26,6 +26,7 @@ LEASE_MS = 15_000
 PATIENCE = 20.0  #: seconds that an ingestion of the same stream is waited for
 CHUNK = 10_000  #: bars of one sealed file
 _EARLIEST = parse_time("2000-01-01")  #: before this nobody recorded candles, but numbers are misread as such times
+_EARLIEST_TICKER = parse_time("1971-01-01")  #: of a market older than computers; 20240301 is not read as seconds
 _SHOWN = 5  #: bad rows that an error names
 _UTC_EXAMPLE = "2024-03-01T00:00:00Z or 1709251200000"
 
@@ -169,13 +170,16 @@ def _judge(path: Path, key: StreamKey, rows: _Rows, last: UtcMillis, now: UtcMil
     bad: dict[int, str] = {}
     for index in np.flatnonzero(np.diff(times, prepend=last) < 0).tolist():
         bad[index] = "it goes back in time; sort the file by its time"
-    for index in np.flatnonzero(times < _EARLIEST).tolist():
+    earliest = _EARLIEST if "/" in key.symbol else _EARLIEST_TICKER
+    for index in np.flatnonzero(times < earliest).tolist():
         bad[index] = f"no candles are so old, so its time was meant otherwise; write it as {_UTC_EXAMPLE}"
     for index in np.flatnonzero(times + key.step > now).tolist():
         bad[index] = "it has not closed yet; remove it"
     refused = screen_table(key.step, np.concatenate([rows.before, rows.table, rows.after])).refused
     for index in np.flatnonzero(np.isin(times, list(refused))).tolist():
-        bad.setdefault(index, f"{refused[int(times[index])]}; mend or remove it")
+        within = key.step == DAY and times[index] % DAY
+        remedy = "write its date alone, such as 2024-03-01, and --utc" if within else "mend or remove it"
+        bad.setdefault(index, f"{refused[int(times[index])]}; {remedy}")
     if bad:
         word = "line" if ".csv" in path.suffixes else "row"
         named = [

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from tidewheel.contracts.errors import BadInput
-from tidewheel.contracts.times import UtcMillis, iso, step_millis
+from tidewheel.contracts.times import DAY, UtcMillis, iso, step_millis
 
 FAMILY = "hmm"  #: of models, and the consumer that trains them, where nothing names another
 CHAMPION = "champion"  #: alias of the version that a registered model's bare name means
 BASELINE = "baseline"  #: the registered model that others must beat where their name has no champion
 REGISTRY_CONSUMERS = "registry-"  #: how the consumer of a registered model's runs begins; it claims no files
+STOCKS = "stocks"  #: exchange of imported tickers where nobody names another
+LONGEST_PAUSE = 10 * DAY  #: for which a market of sessions may be closed
 _EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
 _MAX_SYMBOL = 80
+_TICKER = re.compile(r"[A-Z0-9^][A-Z0-9.^_-]{0,19}")
+_PAIRED = ("USDT", "USDC", "FDUSD", "BUSD")  #: how pairs end that are written without their slash
 _MAX_READABLE = 96  #: two components, a suffix and a temporary name's random part fit into the 255 bytes of a file name
 _IDENTIFIER = re.compile(r"[a-z0-9._-]+")
 _LOWER = re.compile(r"[a-z]")
@@ -67,6 +71,15 @@ class StreamKey:
         """Length of one bar in milliseconds."""
         return step_millis(self.timeframe)
 
+    @property
+    def longest_step(self) -> int:
+        """Distance of two neighbouring bars beyond which one is missing, ms.
+
+        ccxt's symbols trade around the clock. One without a slash is a ticker (`AAPL`): it trades in sessions, and
+        nights, weekends and holidays are no gaps.
+        """
+        return self.step if "/" in self.symbol else max(self.step, LONGEST_PAUSE)
+
 
 @dataclass(frozen=True, order=True, slots=True)
 class PairKey:
@@ -91,6 +104,11 @@ class PairKey:
 
     def __str__(self) -> str:
         return f"{self.strategy}/{self.instrument}"
+
+
+def is_ticker(text: str) -> bool:
+    """Whether `text` is written as a share, fund or index is (`AAPL`, `BRK.B`, `^VIX`), and not as a pair of coins."""
+    return _TICKER.fullmatch(text) is not None and not text.endswith(_PAIRED)
 
 
 def preset_id(text: str) -> str:

@@ -11,7 +11,7 @@ class Purpose(StrEnum):
 
 
 class Origin(StrEnum):
-    """Where a stream's bars come from: as the exchange says of itself, or from files that a user imported; set once."""
+    """Where a stream's bars come from: as an exchange says of itself, files that a user has, or made; set once."""
 
     EXCHANGE = "exchange"
     REPLAY = "replay"

@@ -11,6 +11,7 @@ import numpy as np
 
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.errors import BadInput, NotEnoughData
+from tidewheel.contracts.keys import LONGEST_PAUSE
 from tidewheel.contracts.times import DAY, iso
 from tidewheel.features.frames import CandleFrame, Floats, Ints
 from tidewheel.features.rowsums import row_sums
@@ -23,7 +24,6 @@ WINDOW = 200  #: sessions that a row looks back on, itself included
 LABEL_VERSION = "first-touch-1"  #: raised whenever the same bars would be labelled otherwise
 UNKNOWN = -1  #: label of a dip whose sessions are not over
 
-_BREAK = 10 * DAY
 _RSI_WINDOW = 64  # a change 64 sessions ago weighs 2^-64 of one today
 _SPLITS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
 _SPLIT_SLACK = 0.03
@@ -143,7 +143,7 @@ def _require_days(sessions: CandleFrame) -> None:
 def _age(sessions: CandleFrame) -> Ints:
     """How many unbroken sessions there are up to each one, itself included."""
     place = np.arange(len(sessions))
-    cut = np.concatenate([[True], np.diff(sessions.open_time) > _BREAK]) if len(sessions) else np.zeros(0, bool)
+    cut = np.concatenate([[True], np.diff(sessions.open_time) > LONGEST_PAUSE]) if len(sessions) else np.zeros(0, bool)
     return place - np.maximum.accumulate(np.where(cut, place, 0)) + 1
 
 

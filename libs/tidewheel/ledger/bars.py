@@ -78,7 +78,7 @@ class Bars:
             insert_tail(connection, row.id, Recorded.at(new, now), source)
             for bars, paths in late.files:
                 insert_file(connection, row.id, bars.recorded(now), paths, source, now)
-            insert_gaps(connection, row.id, key.step, late.older, now)
+            insert_gaps(connection, row.id, key, late.older, now)
             for gap, inside in late.gaps:
                 narrow_gap(connection, row.id, gap, inside, now)
         written, revised = len(new) + late.bars, revised + late.revised
@@ -119,7 +119,7 @@ class Bars:
                 for part, paths in zip(parts, stored, strict=True)
             ]
             before = [] if row.watermark is None else [row.watermark - key.step]
-            insert_gaps(connection, row.id, key.step, np.array([*before, *times.tolist()], dtype=np.int64), now)
+            insert_gaps(connection, row.id, key, np.array([*before, *times.tolist()], dtype=np.int64), now)
             return sealed_file(connection.execute(select_files().where(files.c.id == ids[0])).one())
 
     def read(

@@ -80,9 +80,9 @@ def insert_file(
     )
 
 
-def insert_gaps(connection: Connection, stream_id: int, step: int, times: Ints, now: UtcMillis) -> None:
+def insert_gaps(connection: Connection, stream_id: int, key: StreamKey, times: Ints, now: UtcMillis) -> None:
     """Note the holes between these open times (sorted)."""
-    holes = np.flatnonzero(np.diff(times) != step)
+    holes = np.flatnonzero(np.diff(times) > key.longest_step)
     if len(holes):
         evidence = {"seen": "passed by a seal"}
         connection.execute(
@@ -90,7 +90,7 @@ def insert_gaps(connection: Connection, stream_id: int, step: int, times: Ints, 
             [
                 {
                     "stream_id": stream_id,
-                    "start_time": int(times[hole]) + step,
+                    "start_time": int(times[hole]) + key.step,
                     "end_time": int(times[hole + 1]),
                     "state": GapState.OPEN,
                     "evidence": evidence,
@@ -110,7 +110,7 @@ def narrow_gap(connection: Connection, stream_id: int, gap: Gap, times: Ints, no
     """
     step = gap.key.step
     edges = np.array([gap.start - step, *times.tolist(), gap.end], dtype=np.int64)
-    before = np.flatnonzero(np.diff(edges) != step)
+    before = np.flatnonzero(np.diff(edges) > gap.key.longest_step)
     values: dict[str, Any] = {"state": GapState.HEALED}
     if len(before):
         # What was asked about the whole says nothing about its parts.
@@ -122,7 +122,7 @@ def narrow_gap(connection: Connection, stream_id: int, gap: Gap, times: Ints, no
             f"bars came into the gap at {iso(gap.start)} of {gap.key} meanwhile; try again", code="gap_moved"
         )
     if len(before):
-        insert_gaps(connection, stream_id, step, edges[before[0] + 1 :], now)
+        insert_gaps(connection, stream_id, gap.key, edges[before[0] + 1 :], now)
 
 
 def note_gap(

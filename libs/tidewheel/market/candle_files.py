@@ -153,6 +153,8 @@ def _chosen(columns: Sequence[str], path: Path) -> list[str]:
         raise BadInput(f"{path} names {', '.join(map(repr, twice))} more than once; keep the one that is meant")
     names = dict(zip(plain, columns, strict=True))
     time_name = next((names[name] for name in _TIME_NAMES if name in names), None)
+    if time_name is not None and [value for value in _VALUES if value not in names] == ["volume"]:
+        raise BadInput(f"{path} has no column of volumes; add one, of zeros where nobody counts them")
     if time_name is None or any(value not in names for value in _VALUES):
         raise BadInput(f"{path} has the columns {list(columns)}; it needs {_WANTED}")
     return [time_name, *(names[value] for value in _VALUES)]

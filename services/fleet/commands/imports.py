@@ -20,19 +20,20 @@ if TYPE_CHECKING:
 
 @click.command(name="import")
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
-@click.option("--exchange", help="ccxt's id of the exchange.  [default: EXCHANGE]")
+@click.option("--exchange", help="ccxt's id of the exchange.  [default: EXCHANGE; of a ticker: stocks]")
 @click.option("--market", type=click.Choice(["spot", "futures"]), help="Kind of market.  [default: EXCHANGE_TYPE]")
-@click.option("--symbol", required=True, help="Such as BTC/USDT or btcusdt.")
+@click.option("--symbol", required=True, help="Such as BTC/USDT or btcusdt; offline also a ticker, AAPL.")
 @click.option("--timeframe", help="Length of a bar, such as 1m.  [default: TIMEFRAME]")
 @click.option(
     "--origin",
-    type=click.Choice(["import", "exchange"]),
+    type=click.Choice(["import", "exchange", "synthetic"]),
     default="import",
     show_default=True,
-    help="exchange: they are the exchange's own candles, and join those that the ingester fetches.",
+    help="exchange: they are the exchange's own candles, and join those that the ingester fetches. "
+    "synthetic: nobody ever traded them.",
 )
 @click.option("--utc", is_flag=True, help="Times without a zone are UTC; otherwise they are refused.")
-@click.option("--offline", is_flag=True, help="Take the symbol as ccxt's own, without asking the exchange for it.")
+@click.option("--offline", is_flag=True, help="Take the symbol as it stands, without asking the exchange for it.")
 @click.option("--dry-run", is_flag=True, help="Judge the files and tell what would be stored; write nothing.")
 @json_option
 def import_files(
@@ -60,7 +61,8 @@ def import_files(
     settings = _settings(exchange=exchange, exchange_type=market, timeframe=timeframe)
     shown = display()
     with opened() as ledger:
-        key = _stream(settings, symbol, offline)
+        key = _ticker(settings, exchange, symbol) if offline else None
+        key = key or _stream(settings, symbol, offline)
         now, sources = ledger.now(), []
         with shown.step(f"judging {len(files)} file(s) for {key}"):
             for done, file in enumerate(dict.fromkeys(files)):
@@ -118,6 +120,18 @@ def _settings(**given: str | None) -> "IngesterSettings":
     return load(IngesterSettings, **{name: value for name, value in given.items() if value is not None})
 
 
+def _ticker(settings: "IngesterSettings", exchange: str | None, symbol: str) -> "StreamKey | None":
+    """The stream of a share, fund or index; None where a market of ccxt's is meant."""
+    import ccxt
+
+    from tidewheel.contracts.keys import STOCKS, StreamKey, is_ticker
+
+    named = (exchange or STOCKS).strip().lower()
+    if not is_ticker(symbol) or named in ccxt.exchanges or settings.exchange_type == "futures":
+        return None
+    return StreamKey(named, symbol, settings.timeframe)
+
+
 def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
     """The stream that is meant, the symbol by the exchange's own list unless `offline`."""
     from services.fleet.local.home import exchange_address
@@ -137,9 +151,14 @@ def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "Stream
         base, _, rest = symbol.partition("/")
         if not base or not rest or (settings.exchange_type == "futures") is not (":" in rest):
             example = "BTC/USDT:USDT" if settings.exchange_type == "futures" else "BTC/USDT"
-            raise BadInput(f"symbol {symbol!r} is not ccxt's own spelling for {settings.exchange_type}, as {example}")
+            raise BadInput(
+                f"symbol {symbol!r} is not ccxt's own spelling for {settings.exchange_type}, as {example}; "
+                "a ticker is written in capitals, as AAPL, and its --exchange is none of ccxt's"
+            )
         return StreamKey(exchange.id, symbol, settings.timeframe)
     try:
         return StreamKey(exchange.id, exchange.resolve(symbol), settings.timeframe)
     except Unavailable as away:
-        raise Unavailable(f"{away.detail}; or write ccxt's own symbol and --offline", code=away.code) from away
+        raise Unavailable(
+            f"{away.detail}; or write ccxt's own symbol, or a ticker as AAPL, and --offline", code=away.code
+        ) from away

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import feather, parquet
@@ -16,10 +17,11 @@ from tests.libs.market.sim.made import START, candles, same
 from tidewheel.contracts.errors import BadCandles, BadInput, Conflict, TidewheelError
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
-from tidewheel.contracts.times import MINUTE, UtcMillis, iso
+from tidewheel.contracts.times import DAY, MINUTE, UtcMillis, iso, parse_time
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.open import Ledger, migrate, open_ledger
 from tidewheel.ledger.records import Appended
+from tidewheel.market.sim.dips import dips_market, write_days
 
 BTC = StreamKey("binance", "BTC/USDT", "1m")
 HEADER = "open_time,open,high,low,close,volume"
@@ -227,3 +229,81 @@ def test_the_command_tells_what_it_did(
     with pytest.raises(SystemExit):
         main([*command[:2], "--symbol", "BTC/USDT", "--market", "futures", "--offline"])
     assert "not ccxt's own spelling for futures, as BTC/USDT:USDT" in capsys.readouterr().err
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str]:
+    """Exit status and what `tidewheel import` wrote."""
+    with pytest.raises(SystemExit) as ended:
+        main(["import", *arguments])
+    told = capsys.readouterr()
+    return int(ended.value.code or 0), told.out + told.err
+
+
+def test_daily_tickers_are_no_market_of_ccxt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A share's days go in as people have them, from 1990 on too; weekends and holidays are no gaps, a month is."""
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(tmp_path / "home"))
+    migrate(str(tmp_path / "home/ml/manifest.sqlite"), tmp_path / "home/ml")
+    frame = dips_market(["AAPL"], 400, start=parse_time("1990-01-01")).frames["AAPL"]
+    day = np.arange(400)
+    held = frame.take((day % 21 != 0) & ((day < 300) | (day > 322)))
+    how = ("--symbol", "AAPL", "--timeframe", "1d", "--utc", "--offline")
+    file = str(write_days(tmp_path / "AAPL.csv", held))
+    status, told = run(capsys, file, *how, "--origin", "synthetic")
+    assert status == 0, told
+    assert "stocks:AAPL:1d (synthetic) stands at 1991-07-12T00:00:00Z, with 1 open gaps" in told
+    assert run(capsys, file, *how)[0] == 1  # what is made is never mixed with what was traded
+    assert "nasdaq:AAPL:1d (import)" in run(capsys, file, *how, "--exchange", "nasdaq")[1]
+    ledger = open_ledger(str(tmp_path / "home/ml/manifest.sqlite"), tmp_path / "home/ml")
+    assert [str(stream.key) for stream in ledger.streams.all()] == ["nasdaq:AAPL:1d", "stocks:AAPL:1d"]
+    assert len(ledger.bars.read(StreamKey("stocks", "AAPL", "1d"))) == len(held)
+    (gap,) = ledger.bars.gaps(StreamKey("stocks", "AAPL", "1d"))
+    assert (gap.start, gap.end) == (frame.open_time[299] + DAY, frame.open_time[323])
+    assert all(finding.ok for finding in ledger.fsck())
+    ledger.close()
+
+
+@pytest.mark.parametrize(
+    ("symbol", "exchange", "refused"),
+    [("btcusdt", None, True), ("BTCUSDT", None, True), ("AAPL", "binance", True), ("aapl", None, True),
+     ("AAPL/USD", None, False), ("^VIX", "cboe", False), ("BRK.B", None, False)],
+)  # fmt: skip
+def test_what_is_meant_as_a_pair_is_no_ticker(
+    symbol: str, exchange: str | None, refused: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    """Nothing that looks like a pair, and nothing of an exchange that ccxt knows, becomes a ticker unseen."""
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(tmp_path / "home"))
+    migrate(str(tmp_path / "home/ml/manifest.sqlite"), tmp_path / "home/ml")
+    file = str(write_days(tmp_path / "a.csv", dips_market(["A"], 5).frames["A"]))
+    named = () if exchange is None else ("--exchange", exchange)
+    status, told = run(capsys, file, "--symbol", symbol, "--timeframe", "1d", "--utc", "--offline", *named)
+    assert status == int(refused), told
+    assert ("a ticker is written in capitals" in told) is refused
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("Date,Open,High,Low,Close\n2024-03-01,1,1,1,1\n", "no column of volumes; add one, of zeros where nobody"),
+        ("Date,Open,High,Low,Close,Volume\n2024-03-01,1,1,1,1,\n", "line 2: its volume is ''"),
+        ("Date,Open,High,Low,Close,Volume\n2024-03-01 00:00:00-05:00,1,1,1,1,1\n", "write its date alone, such as"),
+        ("Date,Open,High,Low,Close,Volume\n20240301,1,1,1,1,1\n", "its time was meant otherwise; write it as 2024"),
+        ("Date,Open,High,Low,Close,Volume\n03/01/2024,1,1,1,1,1\n", "its time is '03/01/2024'; write UTC"),
+    ],
+    ids=["no volume", "a volume missing", "midnight in New York", "a number as a date", "month first"],
+)
+def test_days_that_people_have_are_refused_with_a_remedy(content: str, sentence: str, tmp_path: Path) -> None:
+    """What cannot be taken as it is says how to write it."""
+    (tmp_path / "a.csv").write_text(content)
+    with pytest.raises(TidewheelError, match=sentence):
+        judged(tmp_path / "a.csv", StreamKey("stocks", "AAPL", "1d"), parse_time("2025-01-01"), naive_is_utc=True)
+
+
+def test_prices_that_stand_still_and_volumes_of_nothing_go_in(tmp_path: Path) -> None:
+    """An index has no volume, and a dead share one price: both are days."""
+    rows = "".join(f"2024-03-{day:02},5,5,5,5,4.2,0\n" for day in (1, 4, 5, 6))
+    (tmp_path / "a.csv").write_text("Date,Open,High,Low,Close,Adj Close,Volume\n" + rows)
+    key = StreamKey("stocks", "^VIX", "1d")
+    assert judged(tmp_path / "a.csv", key, parse_time("2025-01-01"), naive_is_utc=True).bars == 4
