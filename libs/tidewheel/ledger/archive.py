@@ -12,8 +12,10 @@ from pathlib import Path
 
 from tidewheel.contracts.errors import BadCandles, NotFound, Unavailable
 from tidewheel.contracts.keys import StreamKey, path_part
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.disk import is_unused_name, make_folders, replace_durably
 from tidewheel.features.frames import CandleFrame
+from tidewheel.ledger.blob_cache import BlobCache
 from tidewheel.ledger.formats import content_digest, csv_text, parquet_bytes, read_parquet
 
 _FOLDERS = ("incoming", "blobs")
@@ -30,10 +32,11 @@ class Stored:
 
 
 class Archive:
-    """The candle files under one data directory."""
+    """The candle files under one data directory, and up to `cache_bytes` of their bars in memory."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, cache_bytes: int = 64 * 1024 * 1024) -> None:
         self._root = data_dir
+        self._cache = BlobCache(cache_bytes)
 
     def store(self, key: StreamKey, frame: CandleFrame) -> Stored:
         """Write CSV and blob of `frame` (not empty), both on disk when this returns.
@@ -70,6 +73,14 @@ class Archive:
                 code="blob_damaged",
             )
         return frame
+
+    def recall(self, blob_path: str, digest: str, start: UtcMillis | None) -> CandleFrame:
+        """The bars of a blob from `start` on, out of memory where they were asked for before; as `load` otherwise."""
+        known = self._cache.get(digest, start)
+        if known is None:
+            known = self.load(blob_path, digest).between(start, None)
+            self._cache.put(digest, start, known)
+        return known
 
     def orphans(self, known: Iterable[str]) -> Iterator[str]:
         """Relative paths of files under incoming/ and blobs/ that are not among `known`."""

@@ -28,10 +28,11 @@ class Recorded:
 
     @classmethod
     def of_file(cls, frame: CandleFrame, revision: int, runs: Iterable[tuple[int, int]]) -> "Recorded":
-        """From a blob and its row: `runs` are (count, time) pairs, in the order of the bars."""
+        """From a blob's bars, or the newest of them, and its row: `runs` are (count, time) pairs of all, in order."""
         counts, times = zip(*runs, strict=True)
         revised = replace(frame, revision=np.full(len(frame), revision, dtype=np.int16))
-        return cls(revised, np.repeat(np.array(times, dtype=np.int64), np.array(counts, dtype=np.int64)))
+        recorded = np.repeat(np.array(times, dtype=np.int64), np.array(counts, dtype=np.int64))
+        return cls(revised, recorded[len(recorded) - len(frame) :])
 
     def recorded(self, now: UtcMillis) -> "Recorded":
         """The same bars, learnt at `now`."""

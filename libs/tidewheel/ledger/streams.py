@@ -74,8 +74,26 @@ def stream_row(connection: Connection, key: StreamKey) -> Row[Any]:
     """
     row = connection.execute(select(streams).where(streams.c.key == str(key))).one_or_none()
     if row is None:
-        raise NotFound(f"stream {key} is not in this ledger; ingest it first, or ask /streams for those that are")
+        raise _unknown(key)
     return row
+
+
+def stream_ids(connection: Connection, keys: Sequence[StreamKey]) -> dict[StreamKey, int]:
+    """The id of each stream, in the order of `keys`.
+
+    Raises:
+        NotFound: one was never registered.
+    """
+    query = select(streams.c.key, streams.c.id).where(streams.c.key.in_([str(key) for key in keys]))
+    known = {row.key: row.id for row in connection.execute(query)}
+    for key in keys:
+        if str(key) not in known:
+            raise _unknown(key)
+    return {key: known[str(key)] for key in keys}
+
+
+def _unknown(key: StreamKey) -> NotFound:
+    return NotFound(f"stream {key} is not in this ledger; ingest it first, or ask /streams for those that are")
 
 
 def known_stream(key: StreamKey, among: Sequence[Stream]) -> Stream:

@@ -1,6 +1,8 @@
 """The open tail: bars that wait for a seal, as rows of `candles`. Below the watermark the rows are only a cache."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -10,7 +12,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.recorded import COLUMNS, Recorded
-from tidewheel.ledger.tables import candles
+from tidewheel.ledger.tables import candles, streams
 
 _PIECE = 1_000  #: rows that become columns at once, with every other thread of the process at a halt
 
@@ -36,6 +38,34 @@ def read_tail(
         parts.append(_recorded(table, step))
         sources.update(table["source"])
     return Recorded.concat(parts, step), ",".join(sorted(sources))
+
+
+def read_tails(
+    connection: Connection, steps: Mapping[int, int], low: UtcMillis | None, high: UtcMillis | None
+) -> dict[int, Recorded]:
+    """Of each stream id in `steps` the waiting bars with `low <= open_time < high`, every revision in any order.
+
+    Where a tail begins is read with it, and must be what the streams' files were read with: in one snapshot.
+    """
+    waits = candles.c.open_time >= func.coalesce(streams.c.watermark, -(2**62))
+    query = select(candles).join(streams, and_(streams.c.id == candles.c.stream_id, waits))
+    query = query.where(streams.c.id.in_(list(steps)))
+    if low is not None:
+        query = query.where(candles.c.open_time >= low)
+    if high is not None:
+        query = query.where(candles.c.open_time < high)
+    parts, owners = [Recorded.concat([], 0)], [np.zeros(0, dtype=np.int64)]
+    for rows in connection.execute(query).partitions(_PIECE):
+        table = dict(zip(candles.c.keys(), zip(*rows, strict=True), strict=True))
+        parts.append(_recorded(table, 0))
+        owners.append(np.array(table["stream_id"], dtype=np.int64))
+    owner, every = np.concatenate(owners), Recorded.concat(parts, 0)
+    order = np.argsort(owner, kind="stable")
+    every, found = every.take(order), np.unique(owner)
+    edges = [*np.searchsorted(owner[order], found).tolist(), len(owner)]
+    tails = dict.fromkeys(steps, every.take(slice(0, 0)))
+    tails |= {each: every.take(slice(*edge)) for each, edge in zip(found.tolist(), pairwise(edges), strict=True)}
+    return {each: replace(tail, frame=replace(tail.frame, step=steps[each])) for each, tail in tails.items()}
 
 
 def _recorded(table: Mapping[str, Sequence[Any]], step: int) -> Recorded:
