@@ -13,8 +13,10 @@ from typing import Any
 from services.fleet.display import Display
 from services.fleet.simulator.clock import turn_clock
 from services.fleet.story import SETTINGS, Stage, Step, StepFailed, play, start
+from services.fleet.tour.checks import Checks
+from services.fleet.tour.command import tidewheel
 from services.fleet.tour.registry import market, outsider
-from services.fleet.tour.registry.checks import Checks, hold_against_truth
+from services.fleet.tour.registry.checks import hold_against_truth
 from tidewheel.contracts.keys import BASELINE
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.times import HOUR
@@ -166,16 +168,8 @@ def _register(tour: Tour, stage: Stage) -> None:
     stage.display.note(f"{MINE} {model['version']}: {model['format']}, tried in a child process, champion")
 
 
-def _tidewheel(stage: Stage, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    """A command of ours on the fleet's home."""
-    command = stage.fleet.module("command", "services.fleet.cli", *arguments, ready=lambda: True)
-    return subprocess.run(
-        command.argv, env=dict(command.env), cwd=command.cwd, capture_output=True, text=True, check=False
-    )
-
-
 def _trained(stage: Stage, name: str) -> dict[str, Any]:
-    done = _tidewheel(stage, "train", "registry", "--model", name, "--json")
+    done = tidewheel(stage, "train", "registry", "--model", name, "--json")
     if done.returncode != 0:
         raise StepFailed(f"`tidewheel train registry` ended with {done.returncode}: {done.stderr[-500:]}")
     told: dict[str, Any] = json.loads(done.stdout)
@@ -296,7 +290,7 @@ def _trust(tour: Tour, stage: Stage) -> None:
     asked = {"model_name": name, "prediction_horizon": outsider.HORIZON}
     told = tour.checks.answered("it is not opened", edge.post("/predict", json=asked), 403, "model_not_trusted")
     stage.display.note(str(told.get("detail")))
-    done = _tidewheel(stage, "models", "trust", str(model.get("content_digest")))
+    done = tidewheel(stage, "models", "trust", str(model.get("content_digest")))
     tour.checks.that("it is converted", done.returncode == 0, done.stderr)
     answer = tour.checks.answered("then it answers", edge.post("/predict", json=asked), 200)
     twin = stage.ask("GET", f"/predict/{MINE}/{outsider.HORIZON}", model_version=_line_version(stage))
@@ -312,5 +306,5 @@ def _line_version(stage: Stage) -> str:
 
 
 def _fsck(tour: Tour, stage: Stage) -> None:
-    done = _tidewheel(stage, "ledger", "fsck")
+    done = tidewheel(stage, "ledger", "fsck")
     tour.checks.that("the ledger is sound", done.returncode == 0, done.stdout[-500:])

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from services.fleet.display import Lines
+from services.fleet.tour.checks import Checks
 from services.fleet.tour.registry import market
-from services.fleet.tour.registry.checks import Checks, hold_against_truth
+from services.fleet.tour.registry.checks import hold_against_truth
 from tidewheel.contracts.times import HOUR
 from tidewheel.market.sim.replay import replayed
 
