@@ -59,6 +59,21 @@ def test_registered_models_have_a_volume_where_the_document_puts_them() -> None:
     assert "TRAINED_MODELS_DIR=/app/trained_models" in (ROOT / "deploy" / "Dockerfile").read_text()
 
 
+def test_bouncehunter_s_models_outlive_their_containers() -> None:
+    """Predictor and trainer share a volume where the document's ./model_cache is; research has one of its own."""
+    file, research = composed("compose.yml"), composed("compose.backtest.yml")
+
+    assert "model_cache:/app/model_cache" in file["services"]["role"]["volumes"]
+    assert "model_cache" in file["volumes"]
+    assert "MODEL_CACHE_DIR=/app/model_cache" in (ROOT / "deploy" / "Dockerfile").read_text()
+    folders = {
+        service["environment"]["MODEL_CACHE_DIR"]
+        for name, service in research["services"].items()
+        if name != "postgres"
+    }
+    assert folders == {"/research/model_cache"}
+
+
 def test_every_role_has_a_container_and_publishes_its_port_on_bind() -> None:
     """The two stacks start every role, and a port is published only on BIND."""
     services = composed("compose.yml")["services"] | composed("compose.autotrain.yml")["services"]

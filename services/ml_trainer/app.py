@@ -1,5 +1,7 @@
 """Where the trainer's parts meet: the API (role ml-trainer) and the worker (role trainer)."""
 
+from typing import TYPE_CHECKING
+
 from services.ml_trainer.settings import TrainerSettings
 from tidewheel.contracts.roles import Role
 from tidewheel.kit.loops import Repeating
@@ -7,6 +9,9 @@ from tidewheel.kit.room import DiskRoom
 from tidewheel.kit.service import Service
 from tidewheel.ledger.open import open_ledger
 from tidewheel.modelstore.store import ModelStore
+
+if TYPE_CHECKING:
+    from services.ml_trainer.service.fitting import FitChild
 
 
 def build(settings: TrainerSettings) -> Service:
@@ -34,21 +39,24 @@ def build(settings: TrainerSettings) -> Service:
     )
 
 
-def build_worker(settings: TrainerSettings) -> Service:
+def build_worker(settings: TrainerSettings, child: "FitChild | None" = None) -> Service:
     """The worker that carries runs out, one at a time, each fit in a child process."""
     from services.ml_trainer.service.fitting import FitChild
+    from services.ml_trainer.service.living import LIVING_SECONDS, Living
     from services.ml_trainer.service.trainings import build_trainer
     from services.ml_trainer.tasks import tasks
 
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
-    for folder in (settings.models_dir, settings.trained_models_dir):
+    for folder in (settings.models_dir, settings.trained_models_dir, settings.model_cache_dir):
         ModelStore(folder).check_writable()
-    trainer = build_trainer(ledger, FitChild(settings.data_dir / "work"), settings)
+    trainer = build_trainer(ledger, child or FitChild(settings.data_dir / "work"), settings)
+    living = Living(ledger, settings.instance)
     return Service(
         name=Role.TRAINER,
         settings=settings,
         tasks=tasks(trainer),
         pings=[ledger.ping],
+        loops=[Repeating("living", LIVING_SECONDS, living.tell)],
         on_shutdown=[trainer.stop],
-        close=[ledger.close],
+        close=[ledger.close, living.leave],
     )

@@ -4,22 +4,26 @@ from typing import Annotated, ClassVar
 
 from pydantic import AfterValidator, AliasChoices, Field
 
-from tidewheel.contracts.keys import FAMILY, REGISTRY_CONSUMERS
+from tidewheel.contracts.keys import BOUNCE_CONSUMERS, FAMILY, REGISTRY_CONSUMERS
 from tidewheel.contracts.roles import PORTS, Role
+from tidewheel.kit.bounce import BounceSettings
 from tidewheel.kit.kill_metrics import KillMetrics
-from tidewheel.kit.settings import HttpAddress, Settings
+from tidewheel.kit.settings import HttpAddress
+
+_KEPT = {REGISTRY_CONSUMERS: "registered models", BOUNCE_CONSUMERS: "BounceHunter"}
 
 
 def _claims(consumer: str) -> str:
-    if consumer.startswith(REGISTRY_CONSUMERS):
-        raise ValueError(f"{REGISTRY_CONSUMERS}... are the runs of registered models; choose another name, such as hmm")
+    for prefix, whose in _KEPT.items():
+        if consumer.startswith(prefix):
+            raise ValueError(f"{prefix}... are the runs of {whose}; choose another name, such as hmm")
     return consumer
 
 
 Consumer = Annotated[str, AfterValidator(_claims)]
 
 
-class TrainerSettings(Settings):
+class TrainerSettings(BounceSettings):
     """Settings of the roles `ml-trainer` (API) and `trainer` (worker)."""
 
     role: ClassVar[str] = Role.ML_TRAINER

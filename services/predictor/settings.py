@@ -6,10 +6,11 @@ from pydantic import Field
 
 from tidewheel.contracts.keys import FAMILY
 from tidewheel.contracts.roles import Role
-from tidewheel.kit.settings import CommaSeparated, Settings
+from tidewheel.kit.bounce import BounceSettings
+from tidewheel.kit.settings import CommaSeparated
 
 
-class PredictorSettings(Settings):
+class PredictorSettings(BounceSettings):
     """What `tidewheel serve predictor` reads."""
 
     role: ClassVar[str] = Role.PREDICTOR
@@ -30,4 +31,11 @@ class PredictorSettings(Settings):
     symbols: CommaSeparated = Field(
         (),
         description="Symbols, the first of which in the ledger a registered model forecasts where none is named.",
+    )
+    scan_wait_seconds: float = Field(
+        120.0,
+        ge=0,
+        le=240,
+        description="How long a scan waits for a model that is being fitted before it answers 202; less than the edge "
+        "waits for a role.",
     )

@@ -30,6 +30,7 @@ EQUIVALENT = (
     Same("leases.end", "leases.until > ?: ge", "", _MILLISECOND),
     Same("leases.renew", "leases.until > ?: ge", "", _MILLISECOND),
     Same("replicas.live", "replicas.seen_at > ? - ?: ge", "", "one millisecond more or less of fifteen seconds"),
+    Same("replicas.hears_of", "replicas.seen_at > ? - ?: ge", "", "one millisecond more or less of fifteen seconds"),
     Same("runs.stale", "leases.until > ?: ge", "", _MILLISECOND),
     Same("leases.guard", "without WHERE leases.name", "", _UNIQUE_FENCE),
     Same("leases.renew", "without WHERE leases.name", "", _UNIQUE_FENCE),

@@ -12,6 +12,7 @@ FAMILY = "hmm"  #: of models, and the consumer that trains them, where nothing n
 CHAMPION = "champion"  #: alias of the version that a registered model's bare name means
 BASELINE = "baseline"  #: the registered model that others must beat where their name has no champion
 REGISTRY_CONSUMERS = "registry-"  #: how the consumer of a registered model's runs begins; it claims no files
+BOUNCE_CONSUMERS = "bounce-"  #: the same of BounceHunter's runs; what its configuration's hash begins with follows
 STOCKS = "stocks"  #: exchange of imported tickers where nobody names another
 LONGEST_PAUSE = 10 * DAY  #: for which a market of sessions may be closed
 _EXCHANGE = re.compile(r"[a-z0-9_]{1,40}")
@@ -144,6 +145,11 @@ def model_name(text: str) -> str:
 def registry_consumer(name: str) -> str:
     """The consumer of a registered model's runs: one of them is active at a time."""
     return REGISTRY_CONSUMERS + name
+
+
+def bounce_consumer(config_hash: str) -> str:
+    """The consumer of the runs that fit BounceHunter's configuration of that hash (hex): one is active at a time."""
+    return BOUNCE_CONSUMERS + config_hash[:16]
 
 
 def version_name(day: UtcMillis, digest: str) -> str:

@@ -122,6 +122,10 @@ class Settings(BaseSettings):
         default_factory=lambda data: data["tidewheel_home"] / "trained_models",
         description="The only folder that models are registered from. Default: `trained_models` in TIDEWHEEL_HOME.",
     )
+    model_cache_dir: AbsolutePath = Field(
+        default_factory=lambda data: data["tidewheel_home"] / "model_cache",
+        description="BounceHunter's fitted models. Default: `model_cache` in TIDEWHEEL_HOME.",
+    )
     ledger_db: Dsn = Field(
         default_factory=_default_ledger,
         validation_alias=AliasChoices("LEDGER_DB", "DB_URL"),

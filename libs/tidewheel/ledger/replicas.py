@@ -1,4 +1,4 @@
-"""Who serves what: heartbeats of the predictors."""
+"""Who serves what, and who lives: heartbeats of the predictors, and of the trainers, who serve nothing."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tidewheel.ledger.tables import replicas
 
 
 class Replicas:
-    """Processes that serve a family, as they last said of themselves."""
+    """Processes as they last said of themselves; one that serves no family calls it the empty name."""
 
     def __init__(self, db: Database) -> None:
         self._db = db
@@ -38,6 +38,13 @@ class Replicas:
                 select(replicas).where(replicas.c.family == family, heard).order_by(replicas.c.id)
             ).all()
         return [_replica(row) for row in rows]
+
+    def hears_of(self, role: str, within_ms: int = 15_000) -> bool:
+        """Whether any process of that role was heard of in the last `within_ms`, whatever it serves."""
+        heard = replicas.c.seen_at > self._db.clock() - within_ms
+        with self._db.read() as connection:
+            found = connection.execute(select(replicas.c.id).where(replicas.c.role == role, heard).limit(1))
+            return found.one_or_none() is not None
 
 
 def _replica(row: Row[Any]) -> Replica:

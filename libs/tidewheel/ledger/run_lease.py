@@ -24,7 +24,7 @@ _WITHOUT_VERSION = (RunState.SKIPPED, RunState.FAILED, RunState.CANCELLED)
 
 
 class RunLease:
-    """The right to work on one run; leave it by `publish` or `finish`, or it gives its files back.
+    """The right to work on one run; leave it by `publish`, `complete` or `finish`, or it gives its files back.
 
     A heartbeat thread may call `renew` while another works. Every method raises FenceLost once the right is gone;
     nothing was written then.
@@ -143,6 +143,21 @@ class RunLease:
             return registry.publish_model(self._db, connection, self.run.id, new, heeded, since)
 
         return self._publish(new.version, verdict, store, remark)
+
+    def complete(self, version: str, *, remark: str | None = None) -> Run:
+        """End the run with a version that its files alone keep: no row, no verdict, no champion goes with it.
+
+        After a lost answer, call it again: the run that it ended is returned.
+
+        Raises:
+            FenceLost: another worker took the run over, or it was finished otherwise.
+        """
+        with self._db.write() as connection:
+            if self._open_or_settled_as(connection, RunState.PROMOTED, version):
+                self._end(connection, RunState.PROMOTED, remark, version)
+            run = read_run(connection, self.run.id)
+        self.run = run
+        return run
 
     def _publish(
         self, version: str, verdict: Verdict, store: Callable[[Connection, Verdict], Verdict], remark: str | None

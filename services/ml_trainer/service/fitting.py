@@ -50,7 +50,7 @@ class FitFailed(TidewheelError):
 
     @property
     def wants_more(self) -> bool:
-        """Whether there were too few bars to fit."""
+        """Whether there were too few bars or dips to fit."""
         return self.detail.startswith(NotEnoughData.code)
 
 

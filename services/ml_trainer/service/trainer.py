@@ -9,6 +9,7 @@ trainer.py      who takes the run up, when its work must stop, what an error mea
   publishing.py stage, judge, name, write down
 regimes/        a training: all streams' sealed candles to a version of a regime model
 registry/       a training: one stream's hours to a version of a registered model
+bounce/         a training: a universe's dips to BounceHunter's entry of one configuration
 ```
 """
 
@@ -52,7 +53,11 @@ class Trainer:
     ) -> None:
         self._ledger, self._child, self._trainings, self._settings = ledger, child, tuple(trainings), settings
         self._room = DiskRoom(
-            settings.disk_floor_mb, settings.data_dir, settings.models_dir, settings.trained_models_dir
+            settings.disk_floor_mb,
+            settings.data_dir,
+            settings.models_dir,
+            settings.trained_models_dir,
+            settings.model_cache_dir,
         )
         self._stopping = threading.Event()
         self._watches: set[Watch] = set()

@@ -12,16 +12,23 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from services.ml_trainer.service.fitting import OUT_OF_MEMORY
-from services.ml_trainer.service.job import ForecastJob, Job, RegimeJob, read_job, write_payload
+from services.ml_trainer.service.job import DipJob, ForecastJob, Job, RegimeJob, read_job, write_payload
 from tidewheel.contracts.errors import TidewheelError
-from tidewheel.gates.gate import Saved
+from tidewheel.models.bounce import BounceModel
 from tidewheel.models.horizons import HORIZONS, HorizonModel
 from tidewheel.models.regime import RegimeModel
 
 _PR_SET_PDEATHSIG = 1
+
+
+class Fitted(Protocol):
+    """A model that can be turned into files."""
+
+    def to_payload(self) -> dict[str, bytes]:
+        """Its payload files, by name."""
 
 
 def main(arguments: list[str]) -> int:
@@ -44,8 +51,10 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def fit(job: Job) -> Saved:
-    """The job's model; one seed and the same bars give one model to the byte."""
+def fit(job: Job) -> Fitted:
+    """The job's model; one seed and the same bars or dips give one model to the byte."""
+    if isinstance(job, DipJob):
+        return BounceModel.fit(job.rows, fewest=job.fewest)
     return _forecaster(job) if isinstance(job, ForecastJob) else _regimes(job)
 
 

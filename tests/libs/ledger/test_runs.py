@@ -219,6 +219,7 @@ class TestPublish:
         zombie, successor = stolen(ledger)
         attempts: list[Callable[[], Any]] = [
             lambda: zombie.publish(new_version(666), PASSED),
+            lambda: zombie.complete("v2026-01-01-00000666"),
             lambda: zombie.finish(RunState.FAILED, "x"),
             lambda: zombie.renew(TTL),
             lambda: zombie.progress({"x": 1}),
@@ -236,6 +237,24 @@ class TestPublish:
         assert successor.publish(new_version(1), PASSED).state is RunState.PROMOTED
         with pytest.raises(FenceLost):
             zombie.publish(new_version(1), PASSED)
+
+    def test_a_version_that_its_files_alone_keep(self, ledger: Ledger) -> None:
+        """The run ends promoted and names it; there is no row of it and no champion. After a lost answer the same."""
+        other, lease = started(ledger, consumer="other"), started(ledger, consumer="bounce-1")
+        run = lease.complete("v2026-01-01-00000001", remark="left out: XYZ")
+        assert (run.state, run.version, run.reason, run.verdict) == (
+            RunState.PROMOTED, "v2026-01-01-00000001", "left out: XYZ", None,
+        )  # fmt: skip
+        assert run.finished_at is not None
+        assert (ledger.leases.get(f"run:{run.id}"), ledger.versions.families()) == (None, [])
+        assert lease.complete("v2026-01-01-00000001") == run == ledger.runs.get(run.id)
+        with pytest.raises(FenceLost):
+            lease.complete("v2026-01-01-00000002")
+        with pytest.raises(FenceLost):
+            lease.finish(RunState.SKIPPED, "x")
+        assert ledger.runs.get(run.id) == run
+        assert ledger.runs.get(other.run.id).state is RunState.RUNNING
+        assert ledger.runs.start_or_join("bounce-1", "bounce-1", "test")[1] is False
 
     def test_lease_that_ran_out_is_refused(self, ledger: Ledger) -> None:
         """Even when nobody took the run over, a publish after the lease's end writes nothing."""

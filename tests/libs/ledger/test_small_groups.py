@@ -50,6 +50,20 @@ class TestReplicas:
         ledger.replicas.beat("p1", "predictor", "hmm", "v2", None)
         assert [each.id for each in ledger.replicas.live("hmm")] == ["p1"]
 
+    def test_a_role_is_heard_of(self, ledger: Ledger) -> None:
+        """While one process of it beats, or several; another role's sign is not its own, nor is an old one."""
+        ledger.replicas.beat("p1", "predictor", "hmm", None, None)
+        assert not ledger.replicas.hears_of("trainer")
+        for instance in ("t1", "t2"):
+            ledger.replicas.beat(instance, "trainer", "", None, None)
+        assert ledger.replicas.hears_of("trainer") and ledger.replicas.hears_of("predictor")
+        assert ledger.replicas.live("hmm")[0].id == "p1"
+        with ledger._db.write() as connection:
+            connection.execute(update(replicas).where(replicas.c.role == "trainer").values(seen_at=0))
+        assert not ledger.replicas.hears_of("trainer")
+        ledger.replicas.beat("t1", "trainer", "", None, None)
+        assert ledger.replicas.hears_of("trainer")
+
 
 class TestKeys:
     def test_create_find_revoke(self, ledger: Ledger) -> None:

@@ -1,0 +1,43 @@
+"""What whoever fits and whoever asks BounceHunter must be told alike: where its daily bars are."""
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from tidewheel.contracts.errors import BadInput
+from tidewheel.contracts.keys import StreamKey
+from tidewheel.contracts.times import DAY
+from tidewheel.kit.settings import Settings
+
+
+def _daily(text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        key = StreamKey.parse(text)
+    except BadInput as problem:
+        raise ValueError(problem.detail) from None
+    if key.step != DAY:
+        raise ValueError("its bars are not of a day; name a stream such as stooq:VIX:1d")
+    return text
+
+
+class BounceSettings(Settings):
+    """Settings of a role that fits or asks BounceHunter; two that differ here mean different models."""
+
+    bounce_exchange: str | None = Field(
+        None,
+        pattern=r"^[a-z0-9_]{1,40}$",
+        description="Whose daily bars BounceHunter reads where several exchanges hold a ticker; alike for predictor "
+        "and trainer.",
+    )
+    bounce_vix: Annotated[str | None, AfterValidator(_daily)] = Field(
+        None,
+        description="Stream of the volatility index that BounceHunter ranks, such as stooq:VIX:1d; alike for predictor "
+        "and trainer. Default: the realised volatility of the universe.",
+    )
+
+    @property
+    def volatility_index(self) -> StreamKey | None:
+        """`bounce_vix` as a key."""
+        return None if self.bounce_vix is None else StreamKey.parse(self.bounce_vix)
