@@ -1,53 +1,68 @@
 """How volatile a market is against its own past year: the percentile that decides which threshold a signal must reach.
 
 Either a volatility index is given, or the universe's own realised volatility stands for it. That is kept as a sum and a
-count for each session, so that a ticker is added without reading the others again.
+count for each session, so that a ticker is added without reading the others again; the sums are whole numbers, so that
+they are the same in whatever order and parts the tickers come.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from tidewheel.contracts.keys import LONGEST_PAUSE
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.features.frames import CandleFrame, Floats, Ints
+from tidewheel.features.rowsums import row_sums
 
 YEAR = 252  #: sessions that a percentile is taken in
 FEWEST = 40  #: sessions without which there is none
 REALISED = 21  #: sessions that realised volatility looks back on
+_UNIT = 2.0**-40  #: of squared returns; one of 0.01 % is 10,995 of them
+_LARGEST = 2.0**10  #: no squared return counts more: a thousand tickers' fit into 64 bits
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Squares:
-    """Squared daily log returns of a universe, added up by session."""
+    """Squared daily log returns of a universe, added up by session; none reaches across a break."""
 
     time: Ints  #: open times of the sessions, UTC ms, rising
-    total: Floats  #: sum over the tickers that traded
+    total: Ints  #: sum over the tickers that traded, in units of 2^-40
     tickers: Ints  #: how many they were
 
     @classmethod
     def of(cls, sessions: CandleFrame) -> "Squares":
         """Those of one ticker."""
-        change = np.diff(np.log(sessions.close))
-        return cls(sessions.open_time[1:], change**2, np.ones(len(change), np.int64))
+        unbroken = np.diff(sessions.open_time) <= LONGEST_PAUSE
+        squared = np.minimum(np.diff(np.log(sessions.close)) ** 2, _LARGEST)[unbroken]
+        time = sessions.open_time[1:][unbroken]
+        return cls(time, np.rint(squared / _UNIT).astype(np.int64), np.ones(len(time), np.int64))
 
     @classmethod
-    def added(cls, parts: Mapping[str, "Squares"]) -> "Squares":
-        """Those of several tickers, added in the order of their names whatever the order they come in."""
-        time = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.time for part in parts.values())]))
-        total, tickers = np.zeros(len(time)), np.zeros(len(time), np.int64)
-        for name in sorted(parts):
-            at = np.searchsorted(time, parts[name].time)
-            total[at] += parts[name].total
-            tickers[at] += parts[name].tickers
+    def added(cls, parts: Iterable["Squares"]) -> "Squares":
+        """Those of several universes that have no ticker in common."""
+        every = [*parts]
+        time = np.unique(np.concatenate([np.zeros(0, np.int64), *(part.time for part in every)]))
+        total, tickers = np.zeros(len(time), np.int64), np.zeros(len(time), np.int64)
+        for part in every:
+            at = np.searchsorted(time, part.time)
+            total[at] += part.total
+            tickers[at] += part.tickers
         return cls(time, total, tickers)
+
+    def between(self, start: UtcMillis | None, end: UtcMillis | None) -> "Squares":
+        """Those of the sessions with `start <= time < end`; None leaves a side open."""
+        low = 0 if start is None else int(np.searchsorted(self.time, start))
+        high = len(self.time) if end is None else int(np.searchsorted(self.time, end))
+        return Squares(self.time[low:high], self.total[low:high], self.tickers[low:high])
 
     def realised(self) -> tuple[Ints, Floats]:
         """Root of the mean square of 21 sessions, by session; the first 20 have none."""
-        mean = self.total / self.tickers
+        mean = self.total * _UNIT / self.tickers
         if len(mean) < REALISED:
             return self.time[:0], mean[:0]
         views = np.lib.stride_tricks.sliding_window_view(mean, REALISED)
-        return self.time[REALISED - 1 :], np.sqrt(views.mean(axis=1))
+        return self.time[REALISED - 1 :], np.sqrt(row_sums(views) / REALISED)
 
 
 def percentile(time: Ints, level: Floats) -> tuple[Ints, Floats]:

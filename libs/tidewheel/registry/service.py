@@ -14,7 +14,7 @@ from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.registry.records import NewPrediction, RegisteredModel
 from tidewheel.models.conformal import LEVEL
 from tidewheel.models.drift import Drift, Reference
-from tidewheel.registry.cache import ModelCache
+from tidewheel.modelstore.kept import KeptModels
 from tidewheel.registry.config import FeatureConfig
 from tidewheel.registry.drifting import drifts, reference_of, stored_reference
 from tidewheel.registry.files import TrainedModels
@@ -96,7 +96,7 @@ class ModelService:
         """Where no stream is named, the first of `symbols` in the ledger is forecast, else its first stream."""
         self._files = TrainedModels(Path(models_directory))
         self._symbols, self._level = tuple(symbols), level
-        self._cache: ModelCache[Forecasts] = ModelCache(cache_bytes)
+        self._cache: KeptModels[Forecasts] = KeptModels(cache_bytes)
 
     def register_model(
         self,

@@ -19,7 +19,7 @@ M = TypeVar("M", bound=Sized)
 _OVERHEAD_BYTES = 64 * 1024  #: of a model beside its numbers
 
 
-class ModelCache(Generic[M]):
+class KeptModels(Generic[M]):
     """The models used last, as many as fit into `max_bytes`; one that is larger than that is served and not kept."""
 
     def __init__(self, max_bytes: int) -> None:

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from tidewheel.contracts.errors import BadModel
 from tidewheel.features.frames import Floats
-from tidewheel.registry.cache import ModelCache
+from tidewheel.modelstore.kept import KeptModels
 
 KB = 1024
 
@@ -23,7 +23,7 @@ class Sized:
 
 def test_a_hundred_who_ask_at_once_get_one_load() -> None:
     """While one thread loads, the others wait for it; all get the same model."""
-    cache: ModelCache[Sized] = ModelCache(KB * KB)
+    cache: KeptModels[Sized] = KeptModels(KB * KB)
     loads, gate = [], threading.Barrier(100)
 
     def load() -> Sized:
@@ -43,7 +43,7 @@ def test_a_hundred_who_ask_at_once_get_one_load() -> None:
 
 def test_a_failed_load_reaches_all_who_waited_and_is_tried_again() -> None:
     """Nobody gets half a model, and a failure is no answer for the next one."""
-    cache: ModelCache[Sized] = ModelCache(KB * KB)
+    cache: KeptModels[Sized] = KeptModels(KB * KB)
     waiting, entered = threading.Event(), threading.Event()
 
     def fail() -> Sized:
@@ -64,7 +64,7 @@ def test_a_failed_load_reaches_all_who_waited_and_is_tried_again() -> None:
 
 def test_the_models_used_last_are_kept_within_the_bound() -> None:
     """The one that nobody asked for longest goes first; one larger than the bound is served and not kept."""
-    cache: ModelCache[Sized] = ModelCache(400 * KB)
+    cache: KeptModels[Sized] = KeptModels(400 * KB)
     loads: list[str] = []
 
     def ask(digest: str, size: int = 60 * KB) -> None:
