@@ -173,21 +173,43 @@ def read_bundle(path: Path, *, version: str | None = None) -> OpenBundle:
         BadBundle: something is damaged, missing, added, linked or of a format that is not allowed.
     """
     with shared(path) as directory:
-        manifest = _read_manifest(directory, path)
-        if version not in (None, manifest.version):
-            raise BadBundle(f"the bundle at {path} calls itself {manifest.version}, not {version}")
-        with os.scandir(directory) as found:
-            _check_names((entry.name for entry in found), manifest, path)
-        contents = {}
-        for name, entry in manifest.files.items():
-            content = read_in(directory, name, byte_limit(name))
-            if len(content) != entry.size or _sha256(content) != entry.sha256:
-                raise BadBundle(f"file {name} of the bundle at {path} does not have the digest in its manifest")
-            contents[name] = content
+        return read_held(directory, path, version=version)
+
+
+def read_held(directory: int, path: Path, *, version: str | None) -> OpenBundle:
+    """`read_bundle` for who holds a lock on the directory, by its descriptor."""
+    manifest = _read_manifest(directory, path)
+    if version not in (None, manifest.version):
+        raise BadBundle(f"the bundle at {path} calls itself {manifest.version}, not {version}")
+    with os.scandir(directory) as found:
+        _check_names((entry.name for entry in found), manifest, path)
+    contents = {name: _read_file(directory, path, name, entry) for name, entry in manifest.files.items()}
     for name, content in contents.items():
         check_content(name, content)
     metadata = strict_json(METADATA, contents.pop(METADATA))
     return OpenBundle(manifest, contents, metadata)
+
+
+def read_file(path: Path, name: str, *, version: str) -> tuple[Manifest, bytes]:
+    """The manifest of the bundle at `path`, and one file that it names; the others stay unread.
+
+    Raises:
+        NotFound, BadBundle: as `read_bundle`, of these two.
+    """
+    with shared(path) as directory:
+        manifest = _read_manifest(directory, path)
+        if version != manifest.version or name not in manifest.files:
+            raise BadBundle(f"the bundle at {path} calls itself {manifest.version}, not {version}, or has no {name}")
+        content = _read_file(directory, path, name, manifest.files[name])
+    check_content(name, content)
+    return manifest, content
+
+
+def _read_file(directory: int, path: Path, name: str, entry: FileEntry) -> bytes:
+    content = read_in(directory, name, byte_limit(name))
+    if len(content) != entry.size or _sha256(content) != entry.sha256:
+        raise BadBundle(f"file {name} of the bundle at {path} does not have the digest in its manifest")
+    return content
 
 
 def _read_manifest(directory: int, path: Path) -> Manifest:

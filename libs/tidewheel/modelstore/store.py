@@ -26,7 +26,16 @@ from tidewheel.contracts.keys import FAMILY, is_version, path_part
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
 from tidewheel.disk import fsync_directory, make_folders, replace_durably, unused_name, write_durably
-from tidewheel.modelstore.bundle import BundleMeta, Manifest, OpenBundle, canonical, describe, read_bundle
+from tidewheel.modelstore.bundle import (
+    BundleMeta,
+    Manifest,
+    OpenBundle,
+    canonical,
+    describe,
+    read_bundle,
+    read_file,
+    read_held,
+)
 from tidewheel.modelstore.files import entries, lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
 from tidewheel.modelstore.removal import STAGED, remove
@@ -192,11 +201,7 @@ class ModelStore:
         links = [self._family_dir(family) / _CURRENT] + [self.models_dir / _CURRENT] * (family == ROOT_FAMILY)
         odd = [link for link in links if link.exists() and not link.is_symlink()]
         odd += [path for path in (self._registry_file(family),) if path.is_dir()]
-        moved = [(path, path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")) for path in odd]
-        with writing(self.models_dir):
-            for path, aside in moved:
-                path.rename(aside)
-        return moved
+        return [(path, self._aside(path)) for path in odd]
 
     def rooted(self) -> bool:
         """Whether <models>/current is a link, wherever it leads."""
@@ -218,6 +223,33 @@ class ModelStore:
             if version is None and self.current(family) != wanted:  # flipped and pruned in between
                 return self.open(family)
             raise NotFound(f"version {wanted} of {family} is not in {self.models_dir}") from None
+
+    def read_file(self, family: str, version: str, name: str) -> tuple[Manifest, bytes]:
+        """The manifest of a version and one of its files, both verified; the other files stay unread.
+
+        Raises:
+            NotFound, BadBundle: as `open`, of these two.
+        """
+        return read_file(self.path(family, version), name, version=version)
+
+    def quarantine(self, family: str, version: str) -> Path | None:
+        """Move a damaged version out of the way: where it lies now; None where it is intact, or gone by now.
+
+        Nothing of it is deleted.
+        """
+        path = self.path(family, version)
+        descriptor: int | None = None
+        try:
+            descriptor = lock(path, fcntl.LOCK_EX)  # nobody puts another one there meanwhile
+            self._checked(family, read_held(descriptor, path, version=version))
+        except NotFound:
+            return None
+        except BadBundle:
+            return self._aside(path)
+        finally:
+            if descriptor is not None:
+                os.close(descriptor)
+        return None
 
     @contextmanager
     def held(self, family: str, version: str) -> Iterator[OpenBundle]:
@@ -313,6 +345,12 @@ class ModelStore:
 
         paths = [self.path(family, version) for version in versions]
         return [path.name for path in paths if path.exists() and remove(self.models_dir, path, in_use)]
+
+    def _aside(self, path: Path) -> Path:
+        aside = path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")
+        with writing(self.models_dir):
+            path.rename(aside)
+        return aside
 
     def _check_same(self, final: Path, staged: Staged) -> None:
         existing = read_bundle(final, version=staged.version).manifest

@@ -300,3 +300,40 @@ def test_no_current_version_says_what_to_do(store: ModelStore) -> None:
     """Before the first promotion, opening names the remedy."""
     with pytest.raises(NotFound, match="POST /train"):
         store.open("hmm")
+
+
+def test_a_damaged_version_is_put_aside_and_makes_room(tmp_path: Path) -> None:
+    """Nothing of it is lost, the same bytes can be published again, and an intact one never moves."""
+    store = ModelStore(tmp_path)
+    version = published(store, 7)
+    path = store.path("hmm", version)
+    assert store.quarantine("hmm", version) is None
+    damaged = path / "model.json"
+    damaged.chmod(0o644)
+    damaged.write_bytes(b'{"mark": 8}')
+    with pytest.raises(BadBundle):
+        published(store, 7)
+    aside = store.quarantine("hmm", version)
+    assert aside is not None
+    assert (aside / "model.json").read_bytes() == b'{"mark": 8}'
+    assert store.quarantine("hmm", version) is None
+    assert store.versions("hmm") == []
+    assert published(store, 7) == version
+    assert store.quarantine("hmm", version) is None
+    with shared(path):
+        path.with_name("v2026-01-01-00000000").write_text("a file where a version should be")
+        assert store.quarantine("hmm", "v2026-01-01-00000000") is not None
+
+
+def test_one_file_is_read_without_the_others(tmp_path: Path) -> None:
+    """It is verified, and damage elsewhere does not keep anybody from it."""
+    store = ModelStore(tmp_path)
+    version = published(store, 7)
+    weights = store.path("hmm", version) / "weights.npz"
+    weights.chmod(0o644)
+    weights.write_bytes(b"damaged")
+    manifest, content = store.read_file("hmm", version, "model.json")
+    assert (manifest.version, json.loads(content)) == (version, {"mark": 7})
+    for name, told in (("weights.npz", "does not have the digest"), ("other.json", "has no other.json")):
+        with pytest.raises(BadBundle, match=told):
+            store.read_file("hmm", version, name)
