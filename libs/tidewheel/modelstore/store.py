@@ -117,12 +117,12 @@ class ModelStore:
             BadBundle, Conflict: as `publish`.
         """
         final = self._family_dir(staged.family) / staged.version
-        with writing(self.models_dir):
-            while not self._named(staged, final):
-                pass  # a prune took the existing one away in between; the name is free again
-            fsync_directory(final.parent)
-            fsync_directory(final.parent.parent)
         try:
+            with writing(self.models_dir):
+                while not self._named(staged, final):
+                    pass  # a prune took the existing one away in between; the name is free again
+                fsync_directory(final.parent)
+                fsync_directory(final.parent.parent)
             yield final
         finally:
             staged.lock.release()

@@ -32,9 +32,7 @@ def test_realised_volatility_of_a_universe_is_added_up_ticker_by_ticker() -> Non
     assert np.array_equal(whole.total, again.total)
     assert whole.tickers.tolist() == [2] * 50 + [3] * 149 + [2] * 100
     time, level = whole.realised()
-    squares = [
-        np.mean([value for each in frames.values() for value in squared(each, when)]) for when in whole.time
-    ]
+    squares = [np.mean([value for each in frames.values() for value in squared(each, when)]) for when in whole.time]
     expected = [np.mean(squares[at - 20 : at + 1]) ** 0.5 for at in range(20, 299)]
     np.testing.assert_allclose(level, expected, rtol=1e-7)
     assert time[0] == whole.time[20]
