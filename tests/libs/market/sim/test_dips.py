@@ -26,7 +26,7 @@ def market(edge: float = 1.5) -> DipsMarket:
 
 def rows_of(made: DipsMarket) -> DipRows:
     """All dips of a market, with the universe's volatility."""
-    levels = percentile(*Squares.added({name: Squares.of(frame) for name, frame in made.frames.items()}).realised())
+    levels = percentile(*Squares.added(Squares.of(frame) for frame in made.frames.values()).realised())
     parts = []
     for place, ticker in enumerate(sorted(made.frames)):
         found = dips(made.frames[ticker], CONFIG)
