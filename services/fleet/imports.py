@@ -18,7 +18,7 @@ from tidewheel.contracts.times import DAY, UtcMillis, iso, parse_time
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.recorded import changes
-from tidewheel.ledger.records import Appended, Stream
+from tidewheel.ledger.records import Appended
 from tidewheel.market.candle_files import read_pieces, told, usual_step
 from tidewheel.market.screen import NEIGHBOURS, screen_table
 
@@ -81,6 +81,26 @@ def judged(path: Path, key: StreamKey, now: UtcMillis, *, naive_is_utc: bool) ->
     return Source(path=path, naive_is_utc=naive_is_utc, bars=bars, first=first, last=last)
 
 
+def require_origin(ledger: Ledger, key: StreamKey, origin: Origin) -> None:
+    """Refuse what would mix origins, as `register` does, with this command's remedies, and before anything is written.
+
+    Raises:
+        Conflict: the stream's candles are of another origin (`origin_mismatch`).
+    """
+    stream = ledger.streams.get(key)
+    if stream is None or stream.origin == origin:
+        return
+    remedy = (
+        "where they are the exchange's own candles, say so with --origin exchange"
+        if stream.origin is Origin.EXCHANGE
+        else "import into a ledger of their own (TIDEWHEEL_HOME or LEDGER_DB)"
+    )
+    raise Conflict(
+        f"stream {key} holds {stream.origin} candles, and {origin} ones are never mixed in; {remedy}",
+        code="origin_mismatch",
+    )
+
+
 def compared(ledger: Ledger, key: StreamKey, origin: Origin, source: Source) -> Appended:
     """What an import would bring, without writing anything.
 
@@ -88,7 +108,7 @@ def compared(ledger: Ledger, key: StreamKey, origin: Origin, source: Source) -> 
         Conflict: the stream's candles are of another origin (`origin_mismatch`).
     """
     stream = ledger.streams.get(key)
-    _check_origin(stream, key, origin)
+    require_origin(ledger, key, origin)
     stored = duplicates = revised = 0
     for frame in _frames(source, key):
         known = CandleFrame.empty(key.step)
@@ -111,7 +131,7 @@ def imported(
         FenceLost: the right to write it was lost on the way; run the import again.
         Unavailable: the ledger or the disk refused; run the import again when it is mended.
     """
-    _check_origin(ledger.streams.get(key), key, origin)
+    require_origin(ledger, key, origin)
     total, done = sum(source.bars for source in sources), 0
     brought: dict[Path, Appended] = {}
     with ledger.leases.hold(f"stream:{key}", owner, LEASE_MS, PATIENCE) as held:
@@ -127,21 +147,6 @@ def imported(
             stored, duplicates, revised = sums.tolist()
             brought[source.path] = Appended(stored=stored, duplicates=duplicates, revised=revised)
     return brought
-
-
-def _check_origin(stream: Stream | None, key: StreamKey, origin: Origin) -> None:
-    """As `register` does, with this command's remedies, and before anything is written."""
-    if stream is None or stream.origin == origin:
-        return
-    remedy = (
-        "where they are the exchange's own candles, say so with --origin exchange"
-        if stream.origin is Origin.EXCHANGE
-        else "import into a ledger of their own (TIDEWHEEL_HOME or LEDGER_DB)"
-    )
-    raise Conflict(
-        f"stream {key} holds {stream.origin} candles, and {origin} ones are never mixed in; {remedy}",
-        code="origin_mismatch",
-    )
 
 
 def _rows(path: Path, naive_is_utc: bool) -> Iterator[_Rows]:

@@ -10,7 +10,7 @@ from services.fleet.output import json_option, moment, print_json, table
 from tidewheel.contracts.errors import BadInput, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from services.fleet.imports import Source
     from services.ingester.settings import IngesterSettings
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path(path_type=Path))
 @click.option("--exchange", help="ccxt's id of the exchange.  [default: EXCHANGE; of a ticker: stocks]")
 @click.option("--market", type=click.Choice(["spot", "futures"]), help="Kind of market.  [default: EXCHANGE_TYPE]")
-@click.option("--symbol", required=True, help="Such as BTC/USDT or btcusdt; offline also a ticker, AAPL.")
+@click.option("--symbol", help="Such as BTC/USDT or btcusdt; offline also a ticker, AAPL.")
+@click.option("--tickers", is_flag=True, help="Each file is a ticker of its own, named as the file: AAPL.csv.")
 @click.option("--timeframe", help="Length of a bar, such as 1m.  [default: TIMEFRAME]")
 @click.option(
     "--origin",
@@ -40,7 +41,8 @@ def import_files(
     files: tuple[Path, ...],
     exchange: str | None,
     market: str | None,
-    symbol: str,
+    symbol: str | None,
+    tickers: bool,
     timeframe: str | None,
     origin: str,
     utc: bool,
@@ -48,56 +50,84 @@ def import_files(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Store the candles of CSV, parquet or feather files (date,open,high,low,close,volume) as one stream.
+    """Store candles of CSV, parquet or feather files (date,open,high,low,close,volume), as one stream or one a file.
 
     Every row of every file is judged before the first is stored. The same files again change nothing; a bar that is
     known with other values becomes a revision.
     """
     from services.fleet.commands.ledger import opened
     from services.fleet.display import display
-    from services.fleet.imports import compared, imported, judged
+    from services.fleet.imports import compared, imported, judged, require_origin
     from tidewheel.contracts.states import Origin
 
     settings = _settings(exchange=exchange, exchange_type=market, timeframe=timeframe)
-    shown = display()
+    if tickers is (symbol is not None):
+        raise click.UsageError("either --symbol names one stream, or --tickers makes one of each file")
+    shown, files, brought = display(), tuple(dict.fromkeys(files)), dict[Path, "Appended"]()
     with opened() as ledger:
-        key = _ticker(settings, exchange, symbol) if offline else None
-        key = key or _stream(settings, symbol, offline)
-        now, sources = ledger.now(), []
-        with shown.step(f"judging {len(files)} file(s) for {key}"):
-            for done, file in enumerate(dict.fromkeys(files)):
+        keys = {file: _stream(settings, exchange, symbol or _stem(file), offline or tickers) for file in files}
+        for key in set(keys.values()):
+            require_origin(ledger, key, Origin(origin))
+        now, sources = ledger.now(), list["Source"]()
+        with shown.step(f"judging {len(files)} file(s) for {_in_words(keys)}"):
+            for done, file in enumerate(files):
                 shown.progress(done / len(files), file.name)
-                sources.append(judged(file, key, now, naive_is_utc=utc))
-        brought: Mapping[Path, Appended]
+                sources.append(judged(file, keys[file], now, naive_is_utc=utc))
+        groups = {key: [source for source in sources if keys[source.path] == key] for key in keys.values()}
         if dry_run:
-            brought = {source.path: compared(ledger, key, Origin(origin), source) for source in sources}
+            for source in sources:
+                brought[source.path] = compared(ledger, keys[source.path], Origin(origin), source)
         else:
             with shown.step(f"storing {sum(source.bars for source in sources)} bars"):
                 owner = f"cli:{getpass.getuser()}"
-                brought = imported(ledger, key, Origin(origin), sources, owner, shown.progress)
-        stream = ledger.streams.get(key)
-    told = {
-        "stream": str(key),
-        "dry_run": dry_run,
-        "origin": origin if stream is None else stream.origin.value,
-        "watermark": moment(stream.watermark) if stream else None,
-        "open_gaps": stream.gaps_open if stream else 0,
-        "files": [_row(source, brought[source.path]) for source in sources],
-    }
+                for key, group in groups.items():
+                    brought |= imported(ledger, key, Origin(origin), group, owner, shown.progress)
+        streams = {key: ledger.streams.get(key) for key in groups}
+    told = [
+        {
+            "stream": str(key),
+            "dry_run": dry_run,
+            "origin": origin if stream is None else stream.origin.value,
+            "watermark": moment(stream.watermark) if stream else None,
+            "open_gaps": stream.gaps_open if stream else 0,
+            "files": [_row(source, brought[source.path]) for source in groups[key]],
+        }
+        for key, stream in streams.items()
+    ]
     if as_json:
-        print_json(told)
+        print_json({"streams": told} if tickers else told[0])
     else:
         _tell(told)
 
 
-def _tell(told: "Mapping[str, Any]") -> None:
+def _tell(streams: "Sequence[Mapping[str, Any]]") -> None:
     """The answer for people."""
-    click.echo(table(told["files"]))
-    key = told["stream"]
-    if told["dry_run"]:
-        click.echo(f"Nothing was written; without --dry-run this would go into {key}.")
-    else:
-        click.echo(f"{key} ({told['origin']}) stands at {told['watermark']}, with {told['open_gaps']} open gaps.")
+    click.echo(table([row for told in streams for row in told["files"]]))
+    for told in streams:
+        key = told["stream"]
+        if told["dry_run"]:
+            click.echo(f"Nothing was written; without --dry-run this would go into {key}.")
+        else:
+            click.echo(f"{key} ({told['origin']}) stands at {told['watermark']}, with {told['open_gaps']} open gaps.")
+
+
+def _in_words(keys: "Mapping[Path, StreamKey]") -> str:
+    streams = set(keys.values())
+    return f"{len(streams)} streams" if len(streams) > 1 else str(next(iter(streams)))
+
+
+def _stem(file: Path) -> str:
+    """The ticker that a file is named after.
+
+    Raises:
+        BadInput: it cannot be one.
+    """
+    from tidewheel.contracts.keys import is_ticker
+
+    name = file.name.removesuffix(".gz").rpartition(".")[0].upper()
+    if not is_ticker(name):
+        raise BadInput(f"{file} is not named after a ticker, as AAPL.csv; rename it, or give it a --symbol alone")
+    return name
 
 
 def _row(source: "Source", brought: "Appended") -> dict[str, Any]:
@@ -120,20 +150,21 @@ def _settings(**given: str | None) -> "IngesterSettings":
     return load(IngesterSettings, **{name: value for name, value in given.items() if value is not None})
 
 
-def _ticker(settings: "IngesterSettings", exchange: str | None, symbol: str) -> "StreamKey | None":
-    """The stream of a share, fund or index; None where a market of ccxt's is meant."""
-    import ccxt
-
+def _stream(settings: "IngesterSettings", exchange: str | None, symbol: str, offline: bool) -> "StreamKey":
+    """The stream that is meant: a share's, fund's or index's, or of a market of ccxt's."""
     from tidewheel.contracts.keys import STOCKS, StreamKey, is_ticker
 
-    named = (exchange or STOCKS).strip().lower()
-    if not is_ticker(symbol) or named in ccxt.exchanges or settings.exchange_type == "futures":
-        return None
-    return StreamKey(named, symbol, settings.timeframe)
+    if offline and is_ticker(symbol) and settings.exchange_type == "spot":
+        import ccxt
+
+        named = (exchange or STOCKS).strip().lower()
+        if named not in ccxt.exchanges:
+            return StreamKey(named, symbol, settings.timeframe)
+    return _market(settings, symbol, offline)
 
 
-def _stream(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
-    """The stream that is meant, the symbol by the exchange's own list unless `offline`."""
+def _market(settings: "IngesterSettings", symbol: str, offline: bool) -> "StreamKey":
+    """The stream of a market, the symbol by the exchange's own list unless `offline`."""
     from services.fleet.local.home import exchange_address
     from services.fleet.local.supervisor import read_state
     from tidewheel.contracts.keys import StreamKey

@@ -264,6 +264,37 @@ def test_daily_tickers_are_no_market_of_ccxt(
     ledger.close()
 
 
+def test_a_folder_of_tickers_goes_in_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each file is the ticker that it is named after; one bad file, or one of another origin, refuses them all."""
+    monkeypatch.setenv("TIDEWHEEL_HOME", str(tmp_path / "home"))
+    migrate(str(tmp_path / "home/ml/manifest.sqlite"), tmp_path / "home/ml")
+    made = dips_market(("BRK.B", "MSFT", "AMD"), 30)
+    files = {ticker: str(file) for ticker, file in made.written(tmp_path).items()}
+    files["MSFT"] = str(Path(files["MSFT"]).rename(tmp_path / "msft.csv"))
+    how = ("--tickers", "--timeframe", "1d", "--utc")
+    bad = tmp_path / "NEW.csv"
+    bad.write_text("Date,Open,High,Low,Close,Volume\n2024-03-01,1,1,1,1,-1\n")
+    assert run(capsys, *files.values(), str(bad), *how)[0] == 1
+    assert run(capsys, files["AMD"], *how, "--origin", "synthetic")[0] == 0
+    assert "are never mixed in" in run(capsys, *files.values(), *how)[1]
+    ledger = open_ledger(str(tmp_path / "home/ml/manifest.sqlite"), tmp_path / "home/ml")
+    assert [str(stream.key) for stream in ledger.streams.all()] == ["stocks:AMD:1d"]
+    status, told = run(capsys, *files.values(), *how, "--origin", "synthetic", "--json")
+    assert status == 0, told
+    answer = json.loads(told[: told.rindex("}") + 1])
+    assert {each["stream"]: each["files"][0]["new"] for each in answer["streams"]} == {
+        "stocks:BRK.B:1d": 30, "stocks:MSFT:1d": 30, "stocks:AMD:1d": 0,
+    }  # fmt: skip
+    for ticker, frame in made.frames.items():
+        assert same(ledger.bars.read(StreamKey("stocks", ticker, "1d")), frame)
+    ledger.close()
+    odd = str(write_days(tmp_path / "my days.csv", made.frames["AMD"]))
+    assert "is not named after a ticker, as AAPL.csv" in run(capsys, odd, *how)[1]
+    assert "either --symbol names one stream, or --tickers" in run(capsys, odd, "--timeframe", "1d")[1]
+
+
 @pytest.mark.parametrize(
     ("symbol", "exchange", "refused"),
     [("btcusdt", None, True), ("BTCUSDT", None, True), ("AAPL", "binance", True), ("aapl", None, True),
