@@ -21,8 +21,9 @@ def gc(dry_run: bool, as_json: bool) -> None:
 
     settings = load(KeeperSettings)
     with opened() as ledger:
-        stores = ModelStore(settings.models_dir), ModelStore(settings.trained_models_dir)
-        plan = Retention(ledger, *stores, settings.keep_refused).plan()
+        store, trained = ModelStore(settings.models_dir), ModelStore(settings.trained_models_dir)
+        cache = ModelStore(settings.model_cache_dir)
+        plan = Retention(ledger, store, trained, cache, settings.keep_refused).plan()
         gone = plan if dry_run else [doomed for doomed in plan if doomed.remove()]
     rows = [{"path": str(doomed.path), "why": doomed.why, "bytes": doomed.bytes} for doomed in gone]
     total = sum(doomed.bytes for doomed in gone)

@@ -24,6 +24,7 @@ def build(settings: KeeperSettings) -> Service:
     """One keeper; the one that holds the lease leads."""
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     store, trained = ModelStore(settings.models_dir), ModelStore(settings.trained_models_dir)
+    cache = ModelStore(settings.model_cache_dir)
     sender, bus = Sender(settings.redis_url), Bus(settings.redis_url)
     projection, patience = Projection(ledger, store), settings.hint_seconds
     duties = [
@@ -37,7 +38,7 @@ def build(settings: KeeperSettings) -> Service:
         Duty(name="registry_cron", every=1.0, act=registry_row(ledger, settings)),
         Duty(name="order_baseline", every=5.0, act=baseline_orders(ledger, settings)),
         Duty(name="project_current", every=2.0, act=projections(ledger, projection)),
-        Duty(name="prune_refused", every=60.0, act=Retention(ledger, store, trained, settings.keep_refused)),
+        Duty(name="prune_refused", every=60.0, act=Retention(ledger, store, trained, cache, settings.keep_refused)),
     ]
     keeper = Keeper(ledger.leases, settings.instance, settings.lease_seconds, duties)
     return Service(

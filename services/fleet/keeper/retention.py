@@ -1,13 +1,12 @@
 """What nobody needs any more: refused versions, bundles that no ledger row names, and what crashes left behind."""
 
-import os
-import stat
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from services.fleet.keeper.cached import unneeded_entries
+from services.fleet.keeper.doomed import Doomed, held_bytes
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
@@ -20,28 +19,21 @@ _Unneeded = Callable[[str], Mapping[str, str]]  #: of a family: version -> why n
 _log = logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Doomed:
-    """Something on disk that may go, as `tidewheel gc` tells it."""
-
-    path: Path
-    why: str
-    bytes: int  #: that its files hold
-    remove: Callable[[], bool]  #: False when it came into use meanwhile
-
-
 class Retention:
     """Removes refused versions beyond the newest `keep_refused` of a family or of a registered model, and what dead
     processes left unfinished.
 
     What was ever promoted or given an alias stays, as a target of a rollback; so does what a replica has loaded or a
     prediction was saved of, and what anybody reads or publishes just now: they hold a lock, and the ledger is asked
-    once more when nobody does. A user's model is never touched.
+    once more when nobody does. A user's model is never touched. Of BounceHunter's cache goes what `cached.py` says.
     """
 
-    def __init__(self, ledger: Ledger, store: ModelStore, trained: ModelStore, keep_refused: int) -> None:
-        """`store` is that of MODELS_DIR, `trained` that of TRAINED_MODELS_DIR."""
+    def __init__(
+        self, ledger: Ledger, store: ModelStore, trained: ModelStore, cache: ModelStore, keep_refused: int
+    ) -> None:
+        """The stores are those of MODELS_DIR, TRAINED_MODELS_DIR and MODEL_CACHE_DIR."""
         self._ledger, self._store, self._trained, self._keep = ledger, store, trained, keep_refused
+        self._cache = cache
 
     def __call__(self) -> None:
         """Remove all that may go."""
@@ -61,15 +53,15 @@ class Retention:
         names = sorted({model.model_name for model in self._ledger.registry.all() if model.run_id is not None})
         models = [doomed for name in names for doomed in self._versions(self._trained, name, self._unneeded_models)]
         abandoned = [
-            Doomed(path, "left by a process that died", _bytes(path), partial(remove, models_dir, path))
-            for models_dir in (self._store.models_dir, self._trained.models_dir)
+            Doomed(path, "left by a process that died", held_bytes(path), partial(remove, models_dir, path))
+            for models_dir in (self._store.models_dir, self._trained.models_dir, self._cache.models_dir)
             for path in leftovers(models_dir)
         ]
         half_written = [
-            Doomed(path, "half-written by a process that died", _bytes(path), partial(_unlink, path))
+            Doomed(path, "half-written by a process that died", held_bytes(path), partial(_unlink, path))
             for path in self._ledger.half_written()
         ]
-        return [*versions, *models, *abandoned, *half_written]
+        return [*versions, *models, *unneeded_entries(self._cache), *abandoned, *half_written]
 
     def _versions(self, store: ModelStore, family: str, unneeded: _Unneeded) -> Iterator[Doomed]:
         def prune(version: str) -> bool:
@@ -78,7 +70,7 @@ class Retention:
         for version, why in unneeded(family).items():
             path = store.path(family, version)
             if path.is_dir():
-                yield Doomed(path, why, _bytes(path), partial(prune, version))
+                yield Doomed(path, why, held_bytes(path), partial(prune, version))
 
     def _unneeded(self, family: str) -> dict[str, str]:
         """Version -> why nobody needs it."""
@@ -126,20 +118,3 @@ class Retention:
 def _unlink(path: Path) -> bool:
     path.unlink(missing_ok=True)
     return True
-
-
-def _bytes(path: Path) -> int:
-    """Bytes of a file, or of all plain files below a folder; what vanishes meanwhile counts nothing."""
-    paths = (
-        [path]
-        if not path.is_dir() or path.is_symlink()
-        else [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
-    )
-    total = 0
-    for each in paths:
-        try:
-            status = each.lstat()
-        except FileNotFoundError:
-            continue
-        total += status.st_size if stat.S_ISREG(status.st_mode) else 0
-    return total

@@ -64,6 +64,12 @@ def trained(tmp_path: Path) -> ModelStore:
     return ModelStore(tmp_path / "trained_models")
 
 
+@pytest.fixture
+def cache(tmp_path: Path) -> ModelStore:
+    """BounceHunter's cache, empty."""
+    return ModelStore(tmp_path / "model_cache")
+
+
 def stage(store: ModelStore, number: int, family: str = "hmm") -> Staged:
     """A staged bundle of `number`: the same bytes and version each time."""
     meta = BundleMeta(

@@ -180,7 +180,7 @@ def test_a_folder_in_the_way_is_put_aside_whole(
     newer = publish()
 
     assert getattr(projection, act)("hmm") == newer
-    Retention(ledger, store, trained, keep_refused=0)()
+    Retention(ledger, store, trained, trained, keep_refused=0)()
 
     assert store.current("hmm") == newer == champion(ledger) and store.link_fault("hmm") is None
     assert (store.models_dir / "current").resolve().name == newer
@@ -197,7 +197,7 @@ def test_refused_versions_are_pruned_after_five(
     old, new = publish(), publish()
     refused = [publish(passed=False) for _ in range(7)]
 
-    Retention(ledger, store, trained, keep_refused=5)()
+    Retention(ledger, store, trained, trained, keep_refused=5)()
 
     assert set(store.versions("hmm")) == {old, new, *refused[2:]}
     assert len(ledger.versions.all("hmm")) == 9
@@ -210,11 +210,11 @@ def test_a_bundle_that_no_ledger_row_names_goes_after_an_hour(
     kept = publish()
     orphan = store.path("hmm", "v2026-01-01-0a0b0c0d")
     shutil.copytree(store.path("hmm", kept), orphan)
-    Retention(ledger, store, trained, keep_refused=5)()
+    Retention(ledger, store, trained, trained, keep_refused=5)()
     assert orphan.is_dir()
 
     os.utime(orphan, (0, 0))
-    Retention(ledger, store, trained, keep_refused=5)()
+    Retention(ledger, store, trained, trained, keep_refused=5)()
 
     assert store.versions("hmm") == [kept]
 

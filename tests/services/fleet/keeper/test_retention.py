@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -32,9 +33,9 @@ with shared(Path(sys.argv[1])):
 
 
 @pytest.fixture
-def retention(ledger: Ledger, store: ModelStore, trained: ModelStore) -> Retention:
+def retention(ledger: Ledger, store: ModelStore, trained: ModelStore, cache: ModelStore) -> Retention:
     """Keeps no refused version."""
-    return Retention(ledger, store, trained, keep_refused=0)
+    return Retention(ledger, store, trained, cache, keep_refused=0)
 
 
 @pytest.fixture
@@ -205,3 +206,33 @@ def test_a_refused_model_that_was_trained_here_goes_and_a_users_stays(
 
     assert set(trained.versions("random_forest")) == {promoted, asked, staging, theirs}
     assert {row.version for row in ledger.registry.versions("random_forest")} == set(names)
+
+
+def test_of_the_cache_current_and_newest_damaged_stay(retention: Retention, cache: ModelStore) -> None:
+    """A version that was replaced goes after a day, not before; what another configuration has is its own."""
+    one, other = "bouncehunter_00112233445566aa", "bouncehunter_00112233445566bb"
+    paths = [cache.publish(stage(cache, number, one)) for number in range(5)]
+    current, replaced, fresh, damaged, still = paths
+    kept = cache.publish(stage(cache, 0, other))
+    cache.point(one, current.name)
+    cache.point(other, kept.name)
+    aside = []
+    for path in (damaged, still):
+        path.chmod(0o755)
+        (path / "model.json").unlink()
+        aside.append(cache.quarantine(one, path.name))
+        time.sleep(0.05)  # the disk's clock may tick every 10 ms
+    for path in (current, replaced, kept):
+        os.utime(path, (0, 0))
+
+    plan = {doomed.path: doomed.why for doomed in retention.plan()}
+    retention()
+
+    assert plan == {
+        replaced: "not the current one of its configuration",
+        aside[0]: "put aside as damaged, and not the newest such",
+    }
+    assert not replaced.exists() and cache.open(one, fresh.name)
+    assert [path is not None and path.exists() for path in aside] == [False, True]
+    assert (cache.open(one).manifest.version, cache.open(other).manifest.version) == (current.name, kept.name)
+    assert retention.plan() == []
