@@ -5,16 +5,18 @@ holidays are no gaps, but after a break of more than ten days nothing looks back
 the bit wherever its session stands in the frame.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.errors import BadInput, NotEnoughData
 from tidewheel.contracts.keys import LONGEST_PAUSE
 from tidewheel.contracts.times import DAY, iso
 from tidewheel.features.frames import CandleFrame, Floats, Ints
-from tidewheel.features.rowsums import row_sums
+from tidewheel.features.rowsums import row_squares, row_sums
 from tidewheel.features.signature import Feature, feature_signature
 
 VOLATILITY = "vix_regime"  #: the feature that is the market's, not the ticker's
@@ -24,6 +26,7 @@ WINDOW = 200  #: sessions that a row looks back on, itself included
 LABEL_VERSION = "first-touch-1"  #: raised whenever the same bars would be labelled otherwise
 UNKNOWN = -1  #: label of a dip whose sessions are not over
 
+_TRADED = 21  # sessions
 _RSI_WINDOW = 64  # a change 64 sessions ago weighs 2^-64 of one today
 _SPLITS = (2, 3, 4, 5, 6, 7, 8, 10, 15, 20)
 _SPLIT_SLACK = 0.03
@@ -55,42 +58,57 @@ def table(sessions: CandleFrame) -> Floats:
         BadInput: the bars are not days.
     """
     _require_days(sessions)
-    close = sessions.close
-    before = _ago(close, 1)
-    change = close / before - 1.0
-    mean_20, deviation_20 = _moments(close, 20)
-    _, deviation_60 = _moments(change, 60)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        found = np.column_stack(
-            [
-                np.where(
-                    deviation_60 > _NO_MOVE, (close / _ago(close, 5) - 1.0) / (deviation_60 * np.sqrt(5.0)), np.nan
-                ),
-                _rsi(close - before),
-                1.0 - (mean_20 - 2.0 * deviation_20) / close,
-                close / _moments(close, WINDOW)[0] - 1.0,
-                close / _ago(close, 63) - 1.0,
-                sessions.open / before - 1.0,
-            ]
-        )
-    found[_age(sessions) < WINDOW] = np.nan
+    found = np.full((len(sessions), len(OWN)), np.nan)
+    at = np.flatnonzero(_age(sessions) >= WINDOW)
+    found[at] = _rows(sessions.open, sessions.close, at)
     return found
 
 
+def newest(tickers: Sequence[CandleFrame]) -> tuple[Floats, Floats]:
+    """The last row of `table` of each ticker, shape [n, 6], and what it traded then, shape [n]; NaN without a row.
+
+    Raises:
+        BadInput: the bars are not days.
+    """
+    rows, money = np.full((len(tickers), len(OWN)), np.nan), np.full(len(tickers), np.nan)
+    for sessions in tickers:
+        _require_days(sessions)
+    tails = [sessions.take(slice(-WINDOW, None)) for sessions in tickers]
+    whole = [place for place, tail in enumerate(tails) if WINDOW in _age(tail)]
+    if whole:
+        # One after the other they are one long series, in which no row looks back further than into its own ticker.
+        opened, close, volume = (
+            np.concatenate([getattr(tails[place], name) for place in whole]) for name in ("open", "close", "volume")
+        )
+        at = np.arange(1, len(whole) + 1) * WINDOW - 1
+        rows[whole], money[whole] = _rows(opened, close, at), _means(close * volume, _TRADED, at)
+    return rows, money
+
+
 def dips(sessions: CandleFrame, config: BounceHunterConfig) -> Dips:
-    """The sessions whose z5 and RSI(2) are both as low as the configuration asks, while enough was traded."""
-    rows = table(sessions)
-    with np.errstate(invalid="ignore"):
-        dipped = (rows[:, 0] <= config.z_score_drop) & (rows[:, 1] <= config.rsi2_max)
-        at = np.flatnonzero(dipped & (traded(sessions) >= config.min_adv_usd))
-    at = at[~np.isnan(rows[at]).any(axis=1)]
+    """The sessions whose z5 and RSI(2) are both as low as the configuration asks, while enough was traded.
+
+    Raises:
+        BadInput: the bars are not days.
+    """
+    _require_days(sessions)
+    at = np.flatnonzero(_age(sessions) >= WINDOW)
+    # Few sessions fell so far: all other features are told of these alone.
+    at = at[_fall(sessions.close, at) <= config.z_score_drop]
+    at = at[_means(sessions.close * sessions.volume, _TRADED, at) >= config.min_adv_usd]
+    rows = _rows(sessions.open, sessions.close, at)
+    dipped = (rows[:, 1] <= config.rsi2_max) & ~np.isnan(rows).any(axis=1)
+    at, rows = at[dipped], rows[dipped]
     label, known_at = _touched_first(sessions, at, config)
-    return Dips(sessions.open_time[at], rows[at], label, known_at)
+    return Dips(sessions.open_time[at], rows, label, known_at)
 
 
 def traded(sessions: CandleFrame) -> Floats:
     """Mean of price times volume over 21 sessions, shape [n]; NaN where there are fewer."""
-    return _moments(sessions.close * sessions.volume, 21)[0]
+    found = np.full(len(sessions), np.nan)
+    at = np.arange(_TRADED - 1, len(sessions))
+    found[at] = _means(sessions.close * sessions.volume, _TRADED, at)
+    return found
 
 
 def require_adjusted(ticker: str, sessions: CandleFrame) -> None:
@@ -165,31 +183,53 @@ def _touched_first(sessions: CandleFrame, at: Ints, config: BounceHunterConfig) 
     return label, known
 
 
-def _ago(values: Floats, by: int) -> Floats:
-    """What stood `by` places before, NaN where nothing did."""
-    return np.concatenate([np.full(min(by, len(values)), np.nan), values[: max(len(values) - by, 0)]])
+def _rows(opened: Floats, close: Floats, at: Ints) -> Floats:
+    """The features `OWN` at these places, each of which has 200 unbroken sessions behind it."""
+    now, mean_20 = close[at], _means(close, 20, at)
+    deviation_20 = np.sqrt(row_squares(_windows(close, 20, at), mean_20) / 19)
+    return np.column_stack(
+        [
+            _fall(close, at),
+            _rsi(close, at),
+            1.0 - (mean_20 - 2.0 * deviation_20) / now,
+            now / _means(close, WINDOW, at) - 1.0,
+            now / close[at - 63] - 1.0,
+            opened[at] / close[at - 1] - 1.0,
+        ]
+    )
 
 
-def _moments(values: Floats, window: int) -> tuple[Floats, Floats]:
-    """Mean and standard deviation (n - 1) over the `window` newest, NaN where there are fewer or one is NaN."""
-    found = np.full((2, len(values)), np.nan)
-    if len(values) >= window:
-        views = np.lib.stride_tricks.sliding_window_view(values, window)
-        mean = row_sums(views) / window
-        squares = row_sums((views - mean[:, None]) ** 2)
-        found[:, window - 1 :] = mean, np.sqrt(squares / (window - 1))
-    return found[0], found[1]
+def _fall(close: Floats, at: Ints) -> Floats:
+    """z5, NaN where nothing moves."""
+    changes = np.concatenate([[np.nan], close[1:] / close[:-1] - 1.0])
+    windows = _windows(changes, 60, at)
+    deviation = np.sqrt(row_squares(windows, row_sums(windows) / 60) / 59)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        fall = (close[at] / close[at - 5] - 1.0) / (deviation * np.sqrt(5.0))
+    return np.where(deviation > _NO_MOVE, fall, np.nan)
 
 
-def _rsi(change: Floats) -> Floats:
-    """Wilder's RSI of 2 sessions: gains and losses each weigh half as much a session earlier."""
-    found = np.full(len(change), np.nan)
-    if len(change) <= _RSI_WINDOW:
-        return found
-    views = np.lib.stride_tricks.sliding_window_view(change[1:], _RSI_WINDOW)
-    gain, loss = np.zeros(len(views)), np.zeros(len(views))
-    for column in views.T:
-        gain, loss = (gain + np.maximum(column, 0.0)) / 2.0, (loss + np.maximum(-column, 0.0)) / 2.0
+def _rsi(close: Floats, at: Ints) -> Floats:
+    """Wilder's RSI of 2 sessions: gains and losses each weigh half as much a session earlier; NaN without either."""
+    windows = _windows(close, _RSI_WINDOW + 1, at)
+    # Doubled rather than halved, which changes no bit: what was halved each day, from the oldest on.
+    moves = np.diff(windows, axis=1) * 2.0 ** np.arange(_RSI_WINDOW)
+    gain, loss = row_sums(np.maximum(moves, 0.0)), row_sums(np.maximum(-moves, 0.0))
     with np.errstate(invalid="ignore"):
-        found[_RSI_WINDOW:] = 100.0 * gain / (gain + loss)
-    return found
+        return np.asarray(100.0 * gain / (gain + loss))
+
+
+def _means(values: Floats, window: int, at: Ints) -> Floats:
+    """Mean of the `window` values up to each place."""
+    return row_sums(_windows(values, window, at)) / window
+
+
+def _windows(values: Floats, window: int, at: Ints) -> Floats:
+    """The `window` values up to each place, oldest first, shape [len(at), window]."""
+    if len(values) < window:
+        return np.zeros((0, window))
+    views = sliding_window_view(values, window)
+    first = at - window + 1
+    # Neighbours are looked at where they lie.
+    follow = len(at) > 1 and int(at[-1] - at[0]) == len(at) - 1
+    return views[first[0] : first[0] + len(at)] if follow else views[first]

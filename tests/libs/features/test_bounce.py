@@ -9,8 +9,19 @@ from tests.libs.models.worlds import candles
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.errors import BadInput, NotEnoughData
 from tidewheel.contracts.times import DAY, HOUR
-from tidewheel.features.bounce import OWN, UNKNOWN, dips, require_adjusted, require_history, signature, table, traded
+from tidewheel.features.bounce import (
+    OWN,
+    UNKNOWN,
+    dips,
+    newest,
+    require_adjusted,
+    require_history,
+    signature,
+    table,
+    traded,
+)
 from tidewheel.features.frames import CandleFrame, Floats
+from tidewheel.features.rowsums import row_squares, row_sums
 
 CONFIG = BounceHunterConfig.of(["AAPL"])
 
@@ -162,3 +173,41 @@ def test_only_days_are_read_and_a_configuration_is_checked() -> None:
     }  # fmt: skip
     assert len(digests) == 5
     assert signature("universe") != signature("cboe:VIX:1d")
+
+
+def test_the_newest_rows_of_many_tickers_are_each_ones_own() -> None:
+    """To the bit, whatever stands beside them; a young, a broken and an empty one have none."""
+    tickers = [days(200 + 37 * seed, seed, size=0.01 * (1 + seed)) for seed in range(5)]
+    broken = replace(
+        tickers[2], open_time=tickers[2].open_time + np.where(np.arange(len(tickers[2])) > 150, 20, 0) * DAY
+    )
+    still = replace(days(250), open=np.full(250, 9.0), close=np.full(250, 9.0))
+    mixed = [*tickers, days(199), broken, still, days(5).take(slice(0, 0)), tickers[0]]
+    rows, money = newest(mixed)
+    for sessions, row, sold in zip(mixed, rows, money, strict=True):
+        last = table(sessions)[-1] if len(sessions) else np.full(len(OWN), np.nan)
+        assert row.tobytes() == last.tobytes()
+        assert np.isnan(last[2]) or sold == traded(sessions)[-1]
+    assert [place for place, row in enumerate(rows) if np.isnan(row).all()] == [5, 6, 8]
+    assert [len(part) for part in newest([])] == [0, 0]
+    with pytest.raises(BadInput, match="the bars are 3600 s long"):
+        newest([candles(np.zeros(300), start=0, step=HOUR)])
+
+
+def test_sums_of_rows_have_the_same_bits_in_any_company() -> None:
+    """A row alone, one of few and one of many; first column first, as a loop would add."""
+    rng = np.random.default_rng(4)
+    rows = rng.normal(size=(1_000, 60)) * 10.0 ** rng.integers(-6, 6, size=(1_000, 60))
+    middle = rng.normal(size=1_000)
+    plain = np.array([sum(row.tolist(), 0.0) for row in rows])
+    squares = np.array(
+        [
+            sum([(value - away) * (value - away) for value in row.tolist()], 0.0)
+            for row, away in zip(rows, middle, strict=True)
+        ]
+    )
+    for count in (1, 2, 256, 257, 1_000):
+        assert row_sums(rows[:count]).tobytes() == plain[:count].tobytes()
+        assert row_squares(rows[:count], middle[:count]).tobytes() == squares[:count].tobytes()
+    assert row_sums(np.zeros((3, 0))).tolist() == [0.0, 0.0, 0.0]
+    assert np.signbit(row_sums(np.full((1, 2), -0.0))).tolist() == [False]
