@@ -54,13 +54,22 @@ def router(ingester: Ingester, backfilling: Backfilling) -> APIRouter:
             str | None,
             Query(max_length=40, description="`now`, epoch ms or ISO-8601: go on, chunk after chunk, up to there."),
         ] = None,
+        stream: Annotated[
+            str | None,
+            Query(
+                max_length=200,
+                examples=["binance:BTC/USDT:1d"],
+                description="This one alone, of any symbol and timeframe of the exchange; else all of SYMBOLS.",
+            ),
+        ] = None,
     ) -> Ingested:
         """Fetch what has closed since each stream's watermark, at most BATCH_LIMIT bars a stream, and seal it.
 
         A stream that failed carries `error`; when all failed, the answer is a problem with the reports as `streams`.
         """
         to_the_end = until == "now"
-        ingest = partial(ingester.ingest_once, None if to_the_end else _time(until), to_the_end=to_the_end)
+        end = None if to_the_end else _time(until)
+        ingest = partial(ingester.ingest_once, end, to_the_end=to_the_end, stream=stream)
         return await run_sync(ingest, limiter=ingesting)
 
     @routes.post(

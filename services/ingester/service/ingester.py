@@ -26,12 +26,15 @@ class Ingester:
         self._ledger, self._writers, self._settings, self._tell = ledger, writers, settings, tell
         self._resolved: dict[str, str] = {}  # a stream as the user wrote it -> its key
 
-    def ingest_once(self, until: UtcMillis | None = None, *, to_the_end: bool = False) -> Ingested:
+    def ingest_once(
+        self, until: UtcMillis | None = None, *, to_the_end: bool = False, stream: str | None = None
+    ) -> Ingested:
         """Fetch and seal one chunk of BATCH_LIMIT bars for each stream of SYMBOLS.
 
         A stream that fails says so in its report, and the others go on.
 
         Args:
+            stream: this one alone, which need not be one of SYMBOLS and TIMEFRAME.
             until: fetch chunk after chunk, up to the bar that opens before this time.
             to_the_end: ... up to the newest closed bar.
 
@@ -39,12 +42,16 @@ class Ingester:
             Unavailable, Overloaded, BadInput, LeaseTaken ...: every stream failed; the first one's reason, with all
                 reports as `streams`.
         """
+        wanted = [(symbol, self._settings.timeframe) for symbol in self._settings.wanted_symbols]
+        if stream is not None:
+            key = self._writers.of_ours(stream)
+            wanted = [(key.symbol, key.timeframe)]
         reports: list[StreamReport] = []
         errors: list[TidewheelError] = []
-        for symbol in self._settings.wanted_symbols:
-            report = StreamReport(stream=f"{self._writers.exchange_id}:{symbol}:{self._settings.timeframe}")
+        for symbol, timeframe in wanted:
+            report = StreamReport(stream=f"{self._writers.exchange_id}:{symbol}:{timeframe}")
             try:
-                for newest in self._noted(symbol, self._settings.timeframe, until, to_the_end=to_the_end):
+                for newest in self._noted(symbol, timeframe, until, to_the_end=to_the_end):
                     report = newest
             except TidewheelError as error:
                 errors.append(error)

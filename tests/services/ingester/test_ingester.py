@@ -11,7 +11,7 @@ from fastapi.testclient import TestClient
 
 from services.ingester.app import build
 from services.ingester.settings import IngesterSettings
-from tests.libs.market.sim.made import START, candles
+from tests.libs.market.sim.made import START, candles, told
 from tests.services.ingester.asked import BARS, BTC, ETH, NO_BROKER, role, simulator
 from tests.waiting import until
 from tidewheel.contracts.errors import BadSetting, Overloaded
@@ -22,6 +22,8 @@ from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.formats import csv_text, read_parquet
 from tidewheel.ledger.open import Ledger
+from tidewheel.market.sim.clock import VirtualClock
+from tidewheel.market.sim.engine import SimulatedExchange
 
 
 def test_one_call_brings_one_chunk_of_each_stream(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
@@ -67,6 +69,25 @@ def test_until_now_loops_to_the_newest_closed_bar(ledger: Ledger, ledger_dsn: st
     assert (rest["stored"], rest["watermark"], rest["caught_up"]) == (350, START + BARS * MINUTE, True)
     assert [file.bars for file in ledger.bars.files(BTC)] == [300, 50, 300, 50]
     assert (bad.status_code, bad.json()["code"]) == (422, "bad_input")
+
+
+def test_one_stream_alone_is_brought_up_to_date(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
+    """`?stream=` fetches days beside the minutes that the settings name, and touches those not."""
+    days = candles(700, "1d")
+    engine = SimulatedExchange(told(("BTC/USDT", "1d", days)), VirtualClock(START + 699 * DAY + 1))
+    with role(engine, ledger_dsn, data_dir) as client:
+        query = {"stream": "binance:btcusdt:1d", "until": "now"}
+        (first,) = client.post("/ingest_once", params=query).json()["streams"]
+        engine.clock.move_to(START + 700 * DAY)
+        (second,) = client.post("/ingest_once", params=query).json()["streams"]
+        known = [each["stream"] for each in client.get("/streams").json()["streams"]]
+        foreign = client.post("/ingest_once", params={"stream": "kraken:BTC/USDT:1d"})
+        unknown = client.post("/ingest_once", params={"stream": "binance:DOGE/USDT:1d"})
+
+    assert (first["stream"], first["stored"], first["caught_up"]) == ("binance:BTC/USDT:1d", 699, True)
+    assert (second["stored"], second["watermark"]) == (1, START + 700 * DAY)
+    assert known == ["binance:BTC/USDT:1d"]
+    assert (foreign.status_code, unknown.json()["code"]) == (422, "unknown_symbol")
 
 
 def test_the_open_candle_waits(ledger: Ledger, ledger_dsn: str, data_dir: Path) -> None:
