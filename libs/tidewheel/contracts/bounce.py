@@ -1,7 +1,8 @@
 """What BounceHunter calls a dip, a bounce and a signal: one frozen configuration, each number with its unit."""
 
+import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from math import isfinite
 from typing import Any
 
@@ -9,6 +10,8 @@ from tidewheel.contracts.canonical import digest_of
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.times import UtcMillis, iso
 
+MAX_TICKERS = 1_000  #: of one universe
+LOW_VOLATILITY = 0.33  #: percentile of the volatility index below which it is called low
 HIGH_VOLATILITY = 0.8  #: percentile of the volatility index from which on the higher threshold counts
 
 
@@ -36,24 +39,47 @@ class BounceHunterConfig:
         Raises:
             BadInput: it is empty, or a number cannot be meant.
         """
-        return cls(tickers=tuple(sorted({ticker.strip().upper() for ticker in tickers})), **changes)
+        return cls(tickers=universe(tickers), **changes)
 
     def __post_init__(self) -> None:
-        if not self.tickers:
-            raise BadInput("tickers is empty; name at least one, such as AAPL")
+        if self.tickers != universe(self.tickers):
+            raise BadInput("tickers are upper case, sorted and unique; BounceHunterConfig.of(tickers) makes them so")
         for name, lowest, highest in _RANGES:
             value = getattr(self, name)
+            if type(lowest) is int and type(value) is not int:
+                raise BadInput(f"{name} = {value!r} is not a whole number")
             if not (isfinite(value) and lowest <= value <= highest):
                 raise BadInput(f"{name} = {value} is not within {lowest:g} and {highest:g}")
 
     def with_tickers(self, tickers: Iterable[str]) -> "BounceHunterConfig":
         """The same of another universe."""
-        return replace(self, tickers=tuple(sorted({ticker.strip().upper() for ticker in tickers})))
+        return replace(self, tickers=universe(tickers))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values; equal configurations have equal ones."""
+        said = {each.name: float(getattr(self, each.name)) for each in fields(self) if each.type is float}
+        return {**asdict(self), **said, "tickers": list(self.tickers)}
+
+    @classmethod
+    def from_json(cls, said: Any) -> "BounceHunterConfig":
+        """The configuration of `to_json()`.
+
+        Raises:
+            BadInput: it is none.
+        """
+        names = {each.name for each in fields(cls)}
+        if not isinstance(said, dict) or set(said) != names or not isinstance(said["tickers"], list):
+            raise BadInput(f"a configuration has exactly the members {', '.join(sorted(names))}")
+        odd = [name for name in names - {"tickers", "as_of"} if type(said[name]) not in (int, float)]
+        odd += ["tickers"] * any(not isinstance(ticker, str) for ticker in said["tickers"])
+        odd += ["as_of"] * (said["as_of"] is not None and type(said["as_of"]) is not int)
+        if odd:
+            raise BadInput(f"{min(odd)} = {said[min(odd)]!r:.100} is not of its kind")
+        return cls.of(**said)
 
     def digest(self, **versions: str) -> str:
         """sha256 (hex) of the configuration and of the `versions` that give its numbers their meaning."""
-        said = {name: value for name, value in asdict(self).items() if name != "tickers"}
-        return digest_of({**said, "tickers": list(self.tickers), "versions": versions})
+        return digest_of({**self.to_json(), "versions": versions})
 
     def threshold(self, volatility: float) -> float:
         """Least probability of a signal where the volatility index stands at this percentile, 0 to 1."""
@@ -64,6 +90,22 @@ class BounceHunterConfig:
         return f"{len(self.tickers)} tickers{until}"
 
 
+def universe(tickers: Iterable[str]) -> tuple[str, ...]:
+    """The tickers, upper case, sorted, each once.
+
+    Raises:
+        BadInput: there is none, there are more than 1,000, or one cannot be a ticker.
+    """
+    found = tuple(sorted({ticker.strip().upper() for ticker in tickers}))
+    odd = next((ticker for ticker in found if not _TICKER.fullmatch(ticker)), None)
+    if odd is not None:
+        raise BadInput(f"ticker {odd[:40]!r} is not 1 to 40 of A-Z, 0-9 and . - _ ^ = / :, such as AAPL or BTC/USDT")
+    if not 1 <= len(found) <= MAX_TICKERS:
+        raise BadInput(f"{len(found)} tickers; name 1 to {MAX_TICKERS:,}, such as AAPL")
+    return found
+
+
+_TICKER = re.compile(r"[A-Z0-9.^=_/:-]{1,40}")
 _RANGES = (
     ("z_score_drop", -10.0, 0.0), ("rsi2_max", 0.0, 100.0), ("rebound_pct", 1e-4, 1.0), ("stop_pct", 1e-4, 0.99),
     ("horizon_days", 1, 60), ("bcs_threshold", 0.0, 1.0), ("bcs_threshold_highvix", 0.0, 1.0),

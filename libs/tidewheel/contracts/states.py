@@ -1,5 +1,6 @@
 """Words with a fixed meaning: every state that the ledger stores or an answer names."""
 
+from collections.abc import Iterable
 from enum import StrEnum
 
 
@@ -17,6 +18,11 @@ class Origin(StrEnum):
     REPLAY = "replay"
     IMPORT = "import"
     SYNTHETIC = "synthetic"
+
+    @classmethod
+    def least_real(cls, among: Iterable["Origin"]) -> "Origin":
+        """The least real one: one synthetic stream makes a synthetic model."""
+        return min(among, key=(cls.SYNTHETIC, cls.REPLAY, cls.IMPORT, cls.EXCHANGE).index)
 
 
 class ClaimState(StrEnum):

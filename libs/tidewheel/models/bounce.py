@@ -54,6 +54,12 @@ class DipRows:
         return self.take(ended if when is None else ended & (self.known_at <= when))
 
     @classmethod
+    def empty(cls) -> "DipRows":
+        """No dips."""
+        none = np.zeros(0, np.int64)
+        return cls(time=none, ticker=none, features=np.zeros((0, len(NAMES))), label=none, known_at=none)
+
+    @classmethod
     def joined(cls, parts: Sequence["DipRows"]) -> "DipRows":
         """All of them in order."""
         every = cls(

@@ -232,16 +232,18 @@ class ModelStore:
         """
         return read_file(self.path(family, version), name, version=version)
 
-    def quarantine(self, family: str, version: str) -> Path | None:
-        """Move a damaged version out of the way: where it lies now; None where it is intact, or gone by now.
+    def quarantine(
+        self, family: str, version: str, examine: Callable[[OpenBundle], object] = lambda _: None
+    ) -> Path | None:
+        """Move a damaged version out of the way: where it lies now; None where it is sound, or gone by now.
 
-        Nothing of it is deleted.
+        Nothing of it is deleted. `examine` raises BadBundle for one that is intact, and no sound model all the same.
         """
         path = self.path(family, version)
         descriptor: int | None = None
         try:
             descriptor = lock(path, fcntl.LOCK_EX)  # nobody puts another one there meanwhile
-            self._checked(family, read_held(descriptor, path, version=version))
+            examine(self._checked(family, read_held(descriptor, path, version=version)))
         except NotFound:
             return None
         except BadBundle:
@@ -351,6 +353,23 @@ class ModelStore:
         with writing(self.models_dir):
             path.rename(aside)
         return aside
+
+    def forget(self, family: str) -> None:
+        """Remove what is known of a family and its versions, but for those that somebody holds or is about to publish.
+
+        Raises:
+            BadSetting: the models directory is read-only.
+        """
+        folder, registry = self._family_dir(family), self._registry_file(family)
+        with writing(self.models_dir):
+            (folder / _CURRENT).unlink(missing_ok=True)
+            registry.unlink(missing_ok=True)
+            for path in entries(folder):
+                if not path.name.startswith("."):
+                    remove(self.models_dir, path)
+            for empty in (folder / STAGED, folder):
+                with suppress(OSError):  # somebody's staged bundle is in it, or a version that is held
+                    empty.rmdir()
 
     def _check_same(self, final: Path, staged: Staged) -> None:
         existing = read_bundle(final, version=staged.version).manifest

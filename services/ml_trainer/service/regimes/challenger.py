@@ -22,7 +22,6 @@ from tidewheel.modelstore.store import Staged
 
 METRIC = "holdout_score"  #: mean predictive score on the hold-out, nats a bar
 CHAMPION_SCORE = "champion_score"  #: the same of the champion, on the challenger's hold-out, which is later
-_LEAST_REAL_FIRST = (Origin.SYNTHETIC, Origin.REPLAY, Origin.IMPORT, Origin.EXCHANGE)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -118,7 +117,7 @@ class RegimeChallenger:
     @property
     def origin(self) -> Origin:
         """The least real origin among the streams: one synthetic stream makes a synthetic model."""
-        return next(origin for origin in _LEAST_REAL_FIRST if origin in self.origins)
+        return Origin.least_real(self.origins)
 
 
 def champion_score(verdict: Verdict) -> float | None:

@@ -1,0 +1,178 @@
+"""Today's signals: which tickers have dipped in the newest session, and how likely each is to bounce."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from tidewheel.bounce.entries import CachedModel
+from tidewheel.bounce.gathering import left_out
+from tidewheel.bounce.market import DailyBars
+from tidewheel.contracts.bounce import HIGH_VOLATILITY, LOW_VOLATILITY, BounceHunterConfig
+from tidewheel.contracts.errors import BadInput, Conflict, NotEnoughData
+from tidewheel.contracts.keys import LONGEST_PAUSE
+from tidewheel.contracts.times import DAY, UtcMillis, iso
+from tidewheel.features.bounce import OWN, WINDOW, table, traded
+from tidewheel.features.frames import CandleFrame, Floats
+from tidewheel.features.volatility import YEAR, Squares, percentile
+
+_BEHIND = 5 * DAY  #: that a ticker's newest session may lie before the newest of all
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Signal:
+    """A ticker that has dipped, and whose model's probability reaches the threshold."""
+
+    ticker: str
+    session: UtcMillis  #: open time of the session at whose close it is decided
+    probability: float  #: that it gains `rebound_pct` before it loses `stop_pct`, within `horizon_days` sessions
+    features: Mapping[str, float]  #: by the names of `features.bounce.OWN`
+    entry_price: float  #: the close
+    target_price: float
+    stop_price: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class MarketVolatility:
+    """Where the market's volatility stands in its past year."""
+
+    source: str  #: `universe`, or the stream of the index
+    percentile: float  #: within (0, 1]
+
+    @property
+    def regime(self) -> str:
+        """`low`, `normal` or `high`."""
+        if self.percentile >= HIGH_VOLATILITY:
+            return "high"
+        return "low" if self.percentile < LOW_VOLATILITY else "normal"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Scan:
+    """What a scan found."""
+
+    session: UtcMillis  #: open time of the newest session
+    scanned: tuple[str, ...]  #: tickers
+    left_out: Mapping[str, str]  #: ticker -> why it was not scanned
+    volatility: MarketVolatility
+    threshold: float  #: of the probability
+    signals: tuple[Signal, ...]  #: the most probable first
+
+
+def scan(bars: DailyBars, cached: CachedModel) -> Scan:
+    """The signals of the newest session that had closed by the configuration's `as_of`, from bars read now.
+
+    Raises:
+        Conflict: `model_from_later`, the model has learnt what was not known then.
+        BadInput: a ticker is unknown; or the entry is of another volatility index.
+        NotEnoughData: no ticker can be scanned, or its market's volatility not be told; says why.
+    """
+    config, source = cached.metadata.config, cached.metadata.volatility_source
+    _require_earlier(cached)
+    if source != bars.volatility_source:
+        raise BadInput(f"the entry takes its volatility from {source}, and this scan from {bars.volatility_source}")
+    streams = bars.streams(config.tickers)
+    start, found = bars.recent(streams.values(), config.as_of)
+    sessions = dict(zip(streams, found, strict=True))
+    reasons = _left_out(sessions, config)
+    usable = {ticker: frame for ticker, frame in sessions.items() if ticker not in reasons}
+    if not usable:
+        raise NotEnoughData(f"none of {len(sessions)} tickers can be scanned: {'; '.join(list(reasons.values())[:5])}")
+    newest = max(int(frame.open_time[-1]) for frame in usable.values())
+    volatility = MarketVolatility(source=source, percentile=_percentile(bars, cached, usable, start, newest))
+    threshold = config.threshold(volatility.percentile)
+    dipped = {ticker: row for ticker, frame in usable.items() if (row := _dip(frame, config)) is not None}
+    rated = _rated(cached, dipped, volatility.percentile)
+    signals = [_signal(ticker, usable[ticker], dipped[ticker], chance, config) for ticker, chance in rated.items()]
+    signals = [signal for signal in signals if signal.probability >= threshold]
+    return Scan(
+        session=newest,
+        scanned=tuple(usable),
+        left_out=reasons,
+        volatility=volatility,
+        threshold=threshold,
+        signals=tuple(sorted(signals, key=lambda signal: (-signal.probability, signal.ticker))),
+    )
+
+
+def _require_earlier(cached: CachedModel) -> None:
+    as_of = cached.metadata.config.as_of
+    latest = max(cached.model.known_at, cached.metadata.data_as_of)
+    if as_of is not None and latest > as_of:
+        raise Conflict(
+            f"the model knows of {iso(latest)}, and the scan is as of {iso(as_of)}; clear the entry and scan again",
+            code="model_from_later",
+        )
+
+
+def _left_out(sessions: Mapping[str, CandleFrame], config: BounceHunterConfig) -> dict[str, str]:
+    """Why a ticker is not scanned: its bars cannot be used, or end before the others'."""
+    newest = max((int(frame.open_time[-1]) for frame in sessions.values() if len(frame)), default=0)
+    found = {}
+    for ticker, frame in sessions.items():
+        why = left_out(ticker, frame, config)
+        if why is None and (last := int(frame.open_time[-1])) < newest - _BEHIND:
+            why = (
+                f"behind: the newest session of {ticker} is of {iso(last)[:10]}, that of the universe of "
+                f"{iso(newest)[:10]}; import what came since"
+            )
+        if why is not None:
+            found[ticker] = why
+    return found
+
+
+def _percentile(
+    bars: DailyBars, cached: CachedModel, usable: Mapping[str, CandleFrame], start: UtcMillis, newest: UtcMillis
+) -> float:
+    """The volatility percentile of the newest session, as a fit would tell it.
+
+    Raises:
+        NotEnoughData: fewer than 40 sessions of it are known, or the index ends earlier.
+    """
+    index = bars.index(start, cached.metadata.config.as_of)
+    if index is not None:
+        time, level = index.open_time, index.close
+    else:
+        # Returns within the first days need closes that were not read, across a weekend or a break.
+        fresh = start + LONGEST_PAUSE
+        squares = [Squares.of(frame).between(fresh, None) for frame in usable.values()]
+        time, level = Squares.added([cached.gathered.squares.between(None, fresh), Squares.added(squares)]).realised()
+    upto = int(np.searchsorted(time, newest, "right"))
+    time, found = percentile(time[max(0, upto - YEAR) : upto], level[max(0, upto - YEAR) : upto])
+    if not len(time) or time[-1] != newest:
+        ends = f"ends on {iso(int(time[-1]))[:10]}" if len(time) else "is too short"
+        raise NotEnoughData(
+            f"the volatility of {bars.volatility_source} {ends}, and the newest session is of {iso(newest)[:10]}; "
+            "import what is missing"
+        )
+    return float(found[-1])
+
+
+def _dip(sessions: CandleFrame, config: BounceHunterConfig) -> Floats | None:
+    """The features of the newest session [6] where it is a dip in an upward market that trades enough."""
+    row = table(sessions.take(slice(-WINDOW, None)))[-1]
+    named = dict(zip(OWN, row, strict=True))
+    with np.errstate(invalid="ignore"):
+        dipped = named["z5"] <= config.z_score_drop and named["rsi2"] <= config.rsi2_max
+        above = named["dist_200"] > config.max_dist_200dma
+    return row if dipped and above and traded(sessions)[-1] >= config.min_adv_usd and np.isfinite(row).all() else None
+
+
+def _rated(cached: CachedModel, dipped: Mapping[str, Floats], volatility: float) -> dict[str, float]:
+    if not dipped:
+        return {}
+    features = np.column_stack([np.array([*dipped.values()]), np.full(len(dipped), volatility)])
+    return dict(zip(dipped, cached.model.probability(features).tolist(), strict=True))
+
+
+def _signal(ticker: str, sessions: CandleFrame, row: Floats, probability: float, config: BounceHunterConfig) -> Signal:
+    entry = float(sessions.close[-1])
+    return Signal(
+        ticker=ticker,
+        session=int(sessions.open_time[-1]),
+        probability=probability,
+        features=dict(zip(OWN, row.tolist(), strict=True)),
+        entry_price=entry,
+        target_price=entry * (1.0 + config.rebound_pct),
+        stop_price=entry * (1.0 - config.stop_pct),
+    )
