@@ -25,7 +25,7 @@ from tidewheel.contracts.times import DAY, HOUR, UtcMillis, parse_time
 from tidewheel.features.bounce import LABEL_VERSION, signature
 from tidewheel.models.bounce import BounceModel
 from tidewheel.modelstore import files
-from tidewheel.modelstore.bundle import BundleMeta, Manifest, OpenBundle
+from tidewheel.modelstore.bundle import BundleMeta, Manifest, OpenBundle, describe
 from tidewheel.modelstore.code import code_digest
 from tidewheel.modelstore.kept import KeptModels
 from tidewheel.modelstore.store import ModelStore
@@ -34,7 +34,7 @@ PREFIX = "bouncehunter_"  #: how an entry's folder begins
 MEMORY_BYTES = 256 * 1024 * 1024
 METRIC = "brier"
 _HASH_DIGITS = 16  #: of the config hash, in the folder's name
-_SUPERSEDED_MS = HOUR  #: for which a version that is not current stays: somebody may be about to read it
+_SUPERSEDED_MS = DAY  #: for which a version that is not current stays: somebody may be about to read it
 _log = logging.getLogger(__name__)
 
 
@@ -90,7 +90,14 @@ class CachedModel:
     metadata: ModelMetadata
     model: BounceModel
     gathered: Gathered
-    source: Literal["memory", "disk"] = "disk"  #: where it came from this time
+    source: Literal["memory", "disk", "fitted"]  #: where it came from this time
+
+    @classmethod
+    def of(cls, made: Made) -> "CachedModel":
+        """The entry that would be saved, without saving it."""
+        manifest, files = describe(family_of(made.config_hash), entry_files(made), _bundle_meta(made))
+        metadata = _metadata(manifest, Meta.read(files[META_FILE]), manifest.created_at)
+        return cls(metadata=metadata, model=made.model, gathered=made.gathered, source="fitted")
 
     @property
     def nbytes(self) -> int:
@@ -155,16 +162,15 @@ class ModelCache:
             NotFound: it is not there.
             BadBundle: it is damaged.
         """
-        family, source = family_of(config_hash), "memory"
+        family, loaded = family_of(config_hash), []
 
         def load() -> CachedModel:
-            nonlocal source
-            source = "disk"
+            loaded.append(bundle)
             return self._parsed(self._store.open(family, bundle), config_hash)
 
         kept = self._kept.get(f"{family}/{bundle}", load)
         metadata = replace(kept.metadata, updated_at=self._updated_at(family, bundle, kept.metadata.created_at))
-        return replace(kept, metadata=metadata, source="disk" if source == "disk" else "memory")
+        return replace(kept, metadata=metadata, source="disk" if loaded else "memory")
 
     def metadata(self, config_hash: str) -> ModelMetadata | None:
         """What is told of an entry, of which nothing but manifest and meta.json is read; None where there is none.
@@ -250,32 +256,14 @@ class ModelCache:
             manifest, content = self._store.read_file(family, bundle, META_FILE)
         except NotFound:
             return None
-        return self._metadata(manifest, Meta.read(content))
+        return _metadata(manifest, Meta.read(content), self._updated_at(family, bundle, manifest.created_at))
 
     def _parsed(self, bundle: OpenBundle, config_hash: str) -> CachedModel:
         meta, model, gathered = read_entry(bundle.files)
         if meta.config_hash != config_hash:
             raise BadBundle(f"the entry {bundle.manifest.version} is of configuration {meta.config_hash[:80]}")
-        return CachedModel(metadata=self._metadata(bundle.manifest, meta), model=model, gathered=gathered)
-
-    def _metadata(self, manifest: Manifest, meta: Meta) -> ModelMetadata:
-        return ModelMetadata(
-            version=meta.version,
-            bundle=manifest.version,
-            config=meta.configuration,
-            config_hash=meta.config_hash,
-            model_hash=manifest.digest,
-            created_at=manifest.created_at,
-            updated_at=self._updated_at(manifest.family, manifest.version, manifest.created_at),
-            data_as_of=manifest.data_as_of,
-            training_samples=meta.training_samples,
-            metrics=meta.metrics,
-            volatility_source=meta.volatility_source,
-            tickers=tuple(sorted(meta.until)),
-            left_out=meta.left_out,
-            origin=Origin(manifest.origin),
-            parent=manifest.parent,
-        )
+        metadata = _metadata(bundle.manifest, meta, bundle.manifest.created_at)
+        return CachedModel(metadata=metadata, model=model, gathered=gathered, source="disk")
 
     def _updated_at(self, family: str, bundle: str, created_at: UtcMillis) -> UtcMillis:
         """When the version was last pointed at; when it was made, where that was not written down."""
@@ -298,7 +286,7 @@ class ModelCache:
             self._on_damage(aside, why)
 
     def _prune(self, family: str) -> None:
-        """Remove the versions that another replaced more than an hour ago."""
+        """Remove the versions that another replaced more than a day ago."""
         old = _now() - _SUPERSEDED_MS
         self._store.prune(
             family,
@@ -328,6 +316,26 @@ def _bundle_meta(made: Made) -> BundleMeta:
         metric_value=metrics.brier,
         claimed_files=0,
         lineage={"tickers": len(until), "volatility": made.volatility_source},
+    )
+
+
+def _metadata(manifest: Manifest, meta: Meta, updated_at: UtcMillis) -> ModelMetadata:
+    return ModelMetadata(
+        version=meta.version,
+        bundle=manifest.version,
+        config=meta.configuration,
+        config_hash=meta.config_hash,
+        model_hash=manifest.digest,
+        created_at=manifest.created_at,
+        updated_at=updated_at,
+        data_as_of=manifest.data_as_of,
+        training_samples=meta.training_samples,
+        metrics=meta.metrics,
+        volatility_source=meta.volatility_source,
+        tickers=tuple(sorted(meta.until)),
+        left_out=meta.left_out,
+        origin=Origin(manifest.origin),
+        parent=manifest.parent,
     )
 
 

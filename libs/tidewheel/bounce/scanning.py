@@ -12,7 +12,8 @@ from tidewheel.contracts.bounce import HIGH_VOLATILITY, LOW_VOLATILITY, BounceHu
 from tidewheel.contracts.errors import BadInput, Conflict, NotEnoughData
 from tidewheel.contracts.keys import LONGEST_PAUSE
 from tidewheel.contracts.times import DAY, UtcMillis, iso
-from tidewheel.features.bounce import OWN, WINDOW, table, traded
+from tidewheel.features.bounce import OWN
+from tidewheel.features.bounce import newest as newest_rows
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.volatility import YEAR, Squares, percentile
 
@@ -81,7 +82,7 @@ def scan(bars: DailyBars, cached: CachedModel) -> Scan:
     newest = max(int(frame.open_time[-1]) for frame in usable.values())
     volatility = MarketVolatility(source=source, percentile=_percentile(bars, cached, usable, start, newest))
     threshold = config.threshold(volatility.percentile)
-    dipped = {ticker: row for ticker, frame in usable.items() if (row := _dip(frame, config)) is not None}
+    dipped = _dipped(usable, config)
     rated = _rated(cached, dipped, volatility.percentile)
     signals = [_signal(ticker, usable[ticker], dipped[ticker], chance, config) for ticker, chance in rated.items()]
     signals = [signal for signal in signals if signal.probability >= threshold]
@@ -148,14 +149,16 @@ def _percentile(
     return float(found[-1])
 
 
-def _dip(sessions: CandleFrame, config: BounceHunterConfig) -> Floats | None:
-    """The features of the newest session [6] where it is a dip in an upward market that trades enough."""
-    row = table(sessions.take(slice(-WINDOW, None)))[-1]
-    named = dict(zip(OWN, row, strict=True))
-    with np.errstate(invalid="ignore"):
-        dipped = named["z5"] <= config.z_score_drop and named["rsi2"] <= config.rsi2_max
-        above = named["dist_200"] > config.max_dist_200dma
-    return row if dipped and above and traded(sessions)[-1] >= config.min_adv_usd and np.isfinite(row).all() else None
+def _dipped(usable: Mapping[str, CandleFrame], config: BounceHunterConfig) -> dict[str, Floats]:
+    """The features [6] of each ticker whose newest session is a dip, in an upward market that trades enough."""
+    rows, money = newest_rows([*usable.values()])
+    found = {}
+    for ticker, row, traded in zip(usable, rows, money, strict=True):
+        named = dict(zip(OWN, row.tolist(), strict=True))
+        fell = named["z5"] <= config.z_score_drop and named["rsi2"] <= config.rsi2_max
+        if fell and named["dist_200"] > config.max_dist_200dma and traded >= config.min_adv_usd:
+            found[ticker] = row
+    return found
 
 
 def _rated(cached: CachedModel, dipped: Mapping[str, Floats], volatility: float) -> dict[str, float]:
