@@ -14,7 +14,7 @@ class RunMetadata(Answer):
     """How much data a run consumed; alert on `claimed_files` staying at 0."""
 
     claimed_files: int = Field(
-        description="Sealed files that the run claimed; 0 on an empty ledger, and of a registered model's run."
+        description="Sealed files that the run claimed; 0 on an empty ledger, and of runs that claim none."
     )
     new_bars: int = Field(description="Bars in them.")
     window_bars: int = Field(description="Bars that the run saw, of all streams together.")
@@ -29,18 +29,20 @@ class RunView(Answer):
     run_id: int
     state: RunState = Field(description="The ledger's word.")
     status: RunState = Field(description="`running` until the run has ended, then its state.")
-    consumer: str = Field(description="Who claims the files; registry-NAME for the registered model NAME.")
+    consumer: str = Field(
+        description="Who claims the files; registry-NAME for a registered model, bounce-HASH for BounceHunter."
+    )
     family: str = Field(description="Whose model it trains.")
     trigger: str = Field(
-        description="What asked for it: api, cron, cli:USER, `enough hours` for a baseline, or `rest of run N` after "
-        "half of what failed together."
+        description="What asked for it: api, cron, cli:USER, scan, incremental, `enough hours` for a baseline, or "
+        "`rest of run N` after half of what failed together."
     )
     joined: bool = Field(False, description="The call met an active run of the consumer and joined it.")
     version: str | None = Field(description="The version that it published, promoted or refused.")
     verdict: Verdict | None = Field(description="The gate's steps with their numbers.")
     metadata: RunMetadata
     progress: dict[str, Any] = Field(
-        description="What the fit last told: restart, iteration, log likelihood; or horizon."
+        description="What the fit last told: restart, iteration, log likelihood; or horizon; or dips."
     )
     attempts: int = Field(description="How often a worker began it.")
     cancel_requested: bool

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -41,7 +42,7 @@ class MarketVolatility:
     percentile: float  #: within (0, 1]
 
     @property
-    def regime(self) -> str:
+    def regime(self) -> Literal["low", "normal", "high"]:
         """`low`, `normal` or `high`."""
         if self.percentile >= HIGH_VOLATILITY:
             return "high"

@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 
 from services.fleet.keeper.doomed import Doomed, held_bytes
+from tidewheel.bounce.entries import PREFIX
 from tidewheel.contracts.errors import BadBundle
 from tidewheel.modelstore.files import entries
 from tidewheel.modelstore.removal import remove
 from tidewheel.modelstore.store import ModelStore
 
-FAMILIES = "bouncehunter_"  #: how the folder of a configuration begins
 _OLD_SECONDS = 86_400  #: whoever was told to read such a version, a run's scan or a fit that grows from it, has done so
 
 
 def unneeded_entries(cache: ModelStore) -> Iterator[Doomed]:
     """Versions and put-aside ones that may go, by configuration; removes nothing."""
     for folder in entries(cache.models_dir):
-        if folder.name.startswith(FAMILIES) and folder.is_dir() and not folder.is_symlink():
+        if folder.name.startswith(PREFIX) and folder.is_dir() and not folder.is_symlink():
             yield from _replaced(cache, folder.name)
             yield from _put_aside(cache, folder)
 

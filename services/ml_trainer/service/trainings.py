@@ -1,10 +1,12 @@
 """Which trainings there are, and the gate before each."""
 
+from services.ml_trainer.service.bounce.training import BounceTraining
 from services.ml_trainer.service.fitting import FitChild
 from services.ml_trainer.service.regimes.training import RegimeTraining
 from services.ml_trainer.service.registry.training import RegistryTraining
 from services.ml_trainer.service.trainer import Trainer
 from services.ml_trainer.settings import TrainerSettings
+from tidewheel.bounce.entries import ModelCache
 from tidewheel.features.returns import regime_signature
 from tidewheel.gates.forecasts import ForecastCandidate, ForecastSchemaStep
 from tidewheel.gates.gate import Candidate, Gate, Step
@@ -18,7 +20,8 @@ def build_trainer(ledger: Ledger, child: FitChild, settings: TrainerSettings) ->
     """What carries out every run that this program knows."""
     regimes = RegimeTraining(ledger, ModelStore(settings.models_dir), regime_gate(settings), settings)
     registry = RegistryTraining(ledger, ModelStore(settings.trained_models_dir), forecast_gate, settings)
-    return Trainer(ledger, child, [regimes, registry], settings)
+    bounce = BounceTraining(ledger, ModelCache(settings.model_cache_dir), settings)
+    return Trainer(ledger, child, [regimes, registry, bounce], settings)
 
 
 def regime_gate(settings: TrainerSettings) -> Gate[Candidate]:

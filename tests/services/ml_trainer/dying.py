@@ -22,5 +22,6 @@ def die(*_: object, **__: object) -> Run:
 if __name__ == "__main__":
     settings = load(TrainerSettings)
     RunLease.publish_model = die  # type: ignore[method-assign]
+    RunLease.complete = die  # type: ignore[method-assign]
     ledger = open_ledger(settings.ledger_db, settings.data_dir)
     build_trainer(ledger, FitHere(settings.data_dir / "work"), settings).run(int(sys.argv[1]))
