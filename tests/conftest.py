@@ -68,11 +68,15 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """The ledger's own tests run on both dialects; a service's on one, by its name, unless `--both` is asked."""
+    """The ledger's own tests run on both dialects; those above it on one, by their name, unless `--both` is asked."""
     if "dialect" in metafunc.fixturenames:
-        apart = "tests.services" in metafunc.module.__name__ and not metafunc.config.getoption("--both")
+        apart = not _on_both(metafunc.definition.nodeid) and not metafunc.config.getoption("--both")
         one = DIALECTS[crc32(metafunc.function.__qualname__.encode()) % len(DIALECTS)]
         metafunc.parametrize("dialect", [one] if apart else DIALECTS, indirect=True)
+
+
+def _on_both(nodeid: str) -> bool:
+    return nodeid.startswith("tests/libs/") and not nodeid.startswith("tests/libs/bounce/")
 
 
 @pytest.fixture
@@ -159,7 +163,7 @@ class DialectCount:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         dialect = dict(report.user_properties).get("ledger_dialect")
-        its_own = report.nodeid.startswith("tests/libs/")
+        its_own = _on_both(report.nodeid)
         if dialect is not None and its_own and report.when == "call" and not report.skipped:
             self.ran[str(dialect)] += 1
 
