@@ -1,6 +1,7 @@
 """Where the predictor's parts meet."""
 
-from services.predictor.api import predicting, registry
+from services.predictor.api import bounce, predicting, registry
+from services.predictor.service.bounce.scans import Scans
 from services.predictor.service.catalogue import Catalogue
 from services.predictor.service.forecasts import Forecasting
 from services.predictor.service.regimes import Predictor, load_warm
@@ -41,6 +42,7 @@ def build(settings: PredictorSettings) -> Service:
         routers=[
             predicting.router(predictor, Forecasting(ledger, models), live),
             registry.router(Catalogue(ledger, models)),
+            bounce.router(Scans.of(settings, ledger)),
         ],
         pings=[ledger.ping, live.ping, loops],
         spare=[bus.ping],
@@ -56,12 +58,7 @@ def build_worker(settings: PredictorSettings) -> Service:
 
     ledger = open_ledger(settings.ledger_db, settings.data_dir, settings.ledger_purpose)
     return Service(
-        name=settings.role,
-        settings=settings,
-        tasks=tasks(ledger),
-        pings=[ledger.ping],
-        keys=ledger.keys,
-        close=[ledger.close],
+        name=settings.role, settings=settings, tasks=tasks(ledger), pings=[ledger.ping], close=[ledger.close]
     )
 
 

@@ -36,6 +36,7 @@ ROUTES: tuple[Route, ...] = (
     Route("/predict", Role.PREDICTOR),
     Route("/models", Role.PREDICTOR),
     Route("/predictions", Role.PREDICTOR),
+    Route("/api/bouncehunter", Role.PREDICTOR),
 )
 
 
