@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+from services.predictor.service.bounce.runs import RunFailed
 from tidewheel.contracts.errors import (
     BadModel,
     HorizonNotSupported,
@@ -10,6 +11,7 @@ from tidewheel.contracts.errors import (
     ModelNotFound,
     ModelNotTrusted,
     NoHistoricalData,
+    NotEnoughData,
 )
 from tidewheel.contracts.messages import MESSAGES, Queue
 from tidewheel.contracts.roles import PORTS
@@ -40,6 +42,18 @@ def test_every_route_and_port_stands_in_the_docs() -> None:
 
     assert [role for role, port in PORTS.items() if not re.search(rf"\| `{role}` \| {port} \|", page)] == []
     assert [route.prefix for route in ROUTES if f"`{route.prefix}`" not in page] == []
+
+
+def test_every_refusal_of_bouncehunter_has_its_remedy() -> None:
+    """docs/operations.md, "BounceHunter", names each code that its rooms can answer."""
+    section = (DOCS / "operations.md").read_text().partition("### BounceHunter")[2].partition("\n### ")[0]
+    rooms = (ROOT / "libs" / "tidewheel" / "bounce", ROOT / "services" / "predictor" / "service" / "bounce")
+    files = [file for room in rooms for file in room.rglob("*.py")]
+    text = "".join(file.read_text() for file in (*files, ROOT / "libs" / "tidewheel" / "features" / "bounce.py"))
+    said = set(re.findall(r'code="(\w+)"', text)) | {RunFailed.code, NotEnoughData.code}
+
+    assert len(said) > 10
+    assert [code for code in sorted(said) if f"`{code}`" not in section] == []
 
 
 def test_every_refusal_of_the_registry_has_its_remedy() -> None:

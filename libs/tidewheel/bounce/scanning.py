@@ -12,6 +12,7 @@ from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.bounce import HIGH_VOLATILITY, LOW_VOLATILITY, BounceHunterConfig
 from tidewheel.contracts.errors import BadInput, Conflict, NotEnoughData
 from tidewheel.contracts.keys import LONGEST_PAUSE
+from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY, UtcMillis, iso
 from tidewheel.features.bounce import OWN
 from tidewheel.features.bounce import newest as newest_rows
@@ -56,6 +57,7 @@ class Scan:
     session: UtcMillis  #: open time of the newest session
     scanned: tuple[str, ...]  #: tickers
     left_out: Mapping[str, str]  #: ticker -> why it was not scanned
+    origin: Origin  #: the least real one of the universe's streams
     volatility: MarketVolatility
     threshold: float  #: of the probability
     signals: tuple[Signal, ...]  #: the most probable first
@@ -91,6 +93,7 @@ def scan(bars: DailyBars, cached: CachedModel) -> Scan:
         session=newest,
         scanned=tuple(usable),
         left_out=reasons,
+        origin=Origin.least_real(stream.origin for stream in streams.values()),
         volatility=volatility,
         threshold=threshold,
         signals=tuple(sorted(signals, key=lambda signal: (-signal.probability, signal.ticker))),

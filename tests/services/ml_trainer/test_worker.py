@@ -16,12 +16,17 @@ from services.fleet.keeper.settings import KeeperSettings
 from services.ml_trainer.app import build as build_service
 from services.ml_trainer.service.fitting import CHILD_MODULE
 from services.ml_trainer.settings import TrainerSettings
+from services.predictor.app import build as build_predictor
+from services.predictor.settings import PredictorSettings
 from tests.services.ml_trainer.conftest import BARS, CHILDREN, Feed, market
+from tests.tickers import stock
 from tests.waiting import until
+from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import ClaimState, RunState
 from tidewheel.kit.settings import load
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
+from tidewheel.market.sim.dips import dips_market
 from tidewheel.modelstore.store import ModelStore
 
 
@@ -128,3 +133,37 @@ def test_a_killed_worker_s_run_is_taken_over(
     done = ledger.runs.get(run.id)
     assert (done.state, done.attempts, done.claimed_files) == (RunState.PROMOTED, 2, 1)
     assert len(ledger.versions.promotions("hmm")) == 1
+
+
+@pytest.mark.usefixtures("keeper")
+def test_a_scan_waits_for_the_worker_that_fits_its_model(
+    settings: TrainerSettings, redis_url: str, ledger: Ledger
+) -> None:
+    """Without a worker 503; with one the scan's run goes through outbox, broker, worker and child, and is answered;
+    once it has ended in order it is at once known to be gone, and the cached model serves on."""
+    tickers = ["AAPL", "AMD", "MSFT"]
+    stock(ledger, dips_market(tickers, 900).frames)
+    shared = ("tidewheel_home", "data_dir", "models_dir", "ledger_db")
+    chosen = load(
+        PredictorSettings,
+        **{name: getattr(settings, name) for name in shared},
+        redis_url=redis_url,
+        auth_mode="dev",
+    )
+    scan = {"tickers": tickers}
+    with TestClient(create_app(build_predictor(chosen))) as client:
+        assert client.post("/api/bouncehunter/scan", json=scan).json()["code"] == "role_away"
+        with worker(settings, redis_url) as process:
+            until(lambda: ledger.replicas.hears_of(Role.TRAINER))
+            first = client.post("/api/bouncehunter/scan", json=scan)
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
+        again = client.post("/api/bouncehunter/scan", json=scan)
+        assert client.post("/api/bouncehunter/scan", json=scan | {"use_cache": False}).json()["role"] == "trainer"
+
+    assert first.status_code == 200, first.text
+    (run,) = ledger.runs.list()
+    assert (run.state, run.consumer[:7], run.claimed_files) == (RunState.PROMOTED, "bounce-", 0)
+    told = first.json()["cache_info"]
+    assert (told["source"], told["run_id"], told["bundle"]) == ("trained", run.id, run.version)
+    assert (again.json()["cache_info"]["source"], again.json()["signals"]) == ("memory", first.json()["signals"])

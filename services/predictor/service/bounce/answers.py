@@ -1,6 +1,5 @@
 """What a scan found, in the document's words."""
 
-from collections.abc import Iterable
 from typing import Literal
 
 from services.predictor.schemas.bounce import (
@@ -14,7 +13,6 @@ from services.predictor.schemas.bounce import (
 )
 from tidewheel.bounce.entries import CachedModel, ModelMetadata
 from tidewheel.bounce.scanning import Scan, Signal
-from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY, UtcMillis, iso
 
 _LONG_AGO = 5 * DAY  #: a market's longest weekend
@@ -24,7 +22,6 @@ def answered(
     found: Scan,
     cached: CachedModel,
     *,
-    origins: Iterable[Origin],
     source: Source,
     run_id: int | None,
     max_age_hours: float,
@@ -47,7 +44,7 @@ def answered(
         as_of=as_of,
         data_as_of=found.session + DAY,
         left_out=dict(found.left_out),
-        origin=Origin.least_real(origins),
+        origin=found.origin,
         warnings=_warnings(found, metadata, now if as_of is None else as_of),
     )
 

@@ -69,8 +69,7 @@ class Scans:
             NotEnoughData: there are too few dips; says how many are missing.
             Unavailable: `role_away`, nobody lives who could fit one.
         """
-        wanted = await self._work(lambda: self._wanted(body))
-        cached = await self._work(lambda: self._kept(wanted, body))
+        wanted, cached = await self._work(lambda: self._looked(body))
         run = None
         if cached is None:
             self._require_trainer(actor)
@@ -109,23 +108,21 @@ class Scans:
     async def _work(self, do: Callable[[], R]) -> R:
         return await run_sync(do, limiter=self._working)
 
-    def _wanted(self, body: ScanRequest) -> Wanted:
-        as_of = None if body.as_of is None else _as_of(body.as_of, self._ledger.now())
+    def _looked(self, body: ScanRequest) -> tuple[Wanted, CachedModel | None]:
+        """What is meant, and its cached model where that may be used and is young enough."""
+        now = self._ledger.now()
+        as_of = None if body.as_of is None else _as_of(body.as_of, now)
         config = BounceHunterConfig.of(body.tickers, as_of=as_of)
+        wanted = Wanted(config, self._hash(config))
+        if body.use_cache and not body.force_refresh:
+            cached = self._cache.get(wanted.config_hash)
+            if cached is not None and not cached.metadata.stale(now, body.max_cache_age_hours):
+                return wanted, cached
         self._bars.streams(config.tickers)  # an unknown ticker is told before anybody fits anything
-        return Wanted(config, self._hash(config))
+        return wanted, None
 
     def _hash(self, config: BounceHunterConfig) -> str:
         return config_hash(config, self._bars.volatility_source)
-
-    def _kept(self, wanted: Wanted, body: ScanRequest) -> CachedModel | None:
-        """The cached model, where it may be used and is young enough."""
-        if not body.use_cache or body.force_refresh:
-            return None
-        cached = self._cache.get(wanted.config_hash)
-        if cached is None or cached.metadata.stale(self._ledger.now(), body.max_cache_age_hours):
-            return None
-        return cached
 
     def _order(self, fit: FitOrder, trigger: str) -> Run:
         return self._runs.order(fit, self._bars.volatility_source, trigger)
@@ -156,12 +153,9 @@ class Scans:
         run: Run | None,
         max_age_hours: float,
     ) -> ScanAnswer:
-        config = cached.metadata.config
-        streams = self._bars.streams(config.tickers)
         return answered(
             scan(self._bars, cached),
             cached,
-            origins=[stream.origin for stream in streams.values()],
             source=source,
             run_id=None if run is None else run.id,
             max_age_hours=max_age_hours,
