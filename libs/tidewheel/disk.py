@@ -1,8 +1,9 @@
-"""Files that a crash leaves whole or not there at all."""
+"""Files that a crash leaves whole or not there at all, and the room that they take."""
 
 import os
 import re
 import secrets
+import stat
 from pathlib import Path
 
 _UNUSED = re.compile(r"\..+-[0-9a-f]{12}")
@@ -59,3 +60,20 @@ def fsync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def held_bytes(path: Path) -> int:
+    """Bytes of a file, or of all plain files below a folder; what vanishes meanwhile counts nothing."""
+    paths = (
+        [path]
+        if not path.is_dir() or path.is_symlink()
+        else [Path(folder, name) for folder, _, names in os.walk(path) for name in names]
+    )
+    total = 0
+    for each in paths:
+        try:
+            status = each.lstat()
+        except FileNotFoundError:
+            continue
+        total += status.st_size if stat.S_ISREG(status.st_mode) else 0
+    return total

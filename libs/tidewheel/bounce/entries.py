@@ -22,6 +22,7 @@ from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.errors import BadBundle, BadInput, NotFound
 from tidewheel.contracts.states import Origin
 from tidewheel.contracts.times import DAY, HOUR, UtcMillis, parse_time
+from tidewheel.disk import held_bytes
 from tidewheel.features.bounce import LABEL_VERSION, signature
 from tidewheel.models.bounce import BounceModel
 from tidewheel.modelstore import files
@@ -189,7 +190,7 @@ class ModelCache:
             except BadBundle as damaged:
                 metadata, fault = None, damaged.detail
             if metadata is not None or fault is not None:
-                found.append(Listed(name, _bytes(self._store.models_dir / name), metadata, fault))
+                found.append(Listed(name, held_bytes(self._store.models_dir / name), metadata, fault))
         return found
 
     def latest(self) -> ModelMetadata | None:
@@ -215,7 +216,10 @@ class ModelCache:
         finally:
             self._store.discard(staged)
         self._prune(family)
-        return self.read(made.config_hash, staged.version).metadata
+        try:
+            return self.read(made.config_hash, staged.version).metadata
+        except NotFound:  # cleared in this very moment
+            return CachedModel.of(made).metadata
 
     @contextmanager
     def alone(self, config_hash: str) -> Iterator[None]:
@@ -234,7 +238,7 @@ class ModelCache:
         freed = 0
         for listed in gone:
             self._store.forget(listed.name)
-            freed += listed.bytes - _bytes(self._store.models_dir / listed.name)
+            freed += listed.bytes - held_bytes(self._store.models_dir / listed.name)
         return Cleared(len(gone), freed)
 
     def _families(self) -> list[str]:
@@ -277,7 +281,7 @@ class ModelCache:
     def _read_at(self, listed: Listed) -> float:
         if listed.metadata is not None:
             return listed.metadata.updated_at
-        return (self._store.models_dir / listed.name).stat().st_mtime * 1_000
+        return _written_at(self._store.models_dir / listed.name)
 
     def _put_aside(self, config_hash: str, bundle: str, why: str) -> None:
         family = family_of(config_hash)
@@ -293,7 +297,7 @@ class ModelCache:
             [
                 version
                 for version in self._store.versions(family)
-                if self._store.path(family, version).stat().st_mtime * 1_000 < old
+                if _written_at(self._store.path(family, version)) < old
             ],
         )
 
@@ -339,8 +343,12 @@ def _metadata(manifest: Manifest, meta: Meta, updated_at: UtcMillis) -> ModelMet
     )
 
 
-def _bytes(folder: Path) -> int:
-    return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+def _written_at(folder: Path) -> float:
+    """UTC ms; now, where somebody just removed it."""
+    try:
+        return folder.stat().st_mtime * 1_000
+    except FileNotFoundError:
+        return _now()
 
 
 def _now() -> UtcMillis:

@@ -42,6 +42,7 @@ from tidewheel.modelstore.removal import STAGED, remove
 
 ROOT_FAMILY = FAMILY  #: the family behind <models>/current
 _CURRENT, _REGISTRY = "current", "registry"
+_ROOMS = 100  #: attempts to make a folder that others remove
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +85,7 @@ class ModelStore:
         """
         manifest, files = describe(family, payload, meta)
         with writing(self.models_dir):
-            staging = self._family_dir(family) / STAGED
-            make_folders(staging)
-            directory = unused_name(staging / manifest.version)
-            directory.mkdir()
+            directory = self._room_for(family, manifest.version)
             held = _Held(lock(directory, fcntl.LOCK_SH))
             try:
                 for name, content in files.items():
@@ -98,6 +96,18 @@ class ModelStore:
                 shutil.rmtree(directory)
                 raise
         return Staged(directory, family, manifest.version, manifest.digest, manifest, held)
+
+    def _room_for(self, family: str, version: str) -> Path:
+        """A new empty folder to write a bundle in."""
+        directory = unused_name(self._family_dir(family) / STAGED / version)
+        for _ in range(_ROOMS):
+            with suppress(FileNotFoundError):  # the family was forgotten in between
+                make_folders(directory.parent)
+                directory.mkdir()
+                return directory
+        raise NotFound(
+            f"{directory.parent} is removed whenever it is made; let nobody clear {self.models_dir} meanwhile"
+        )
 
     def publish(self, staged: Staged) -> Path:
         """Give the bundle its name in one step; a bundle of the same digest that exists already is returned.

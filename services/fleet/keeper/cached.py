@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from services.fleet.keeper.doomed import Doomed, held_bytes
+from services.fleet.keeper.doomed import Doomed
 from tidewheel.bounce.entries import PREFIX
 from tidewheel.contracts.errors import BadBundle
+from tidewheel.disk import held_bytes
 from tidewheel.modelstore.files import entries
 from tidewheel.modelstore.removal import remove
 from tidewheel.modelstore.store import ModelStore

@@ -6,8 +6,9 @@ from functools import partial
 from pathlib import Path
 
 from services.fleet.keeper.cached import unneeded_entries
-from services.fleet.keeper.doomed import Doomed, held_bytes
+from services.fleet.keeper.doomed import Doomed
 from tidewheel.contracts.errors import BadBundle
+from tidewheel.disk import held_bytes
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.removal import leftovers, remove
