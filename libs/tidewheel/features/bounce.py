@@ -118,10 +118,12 @@ def require_adjusted(ticker: str, sessions: CandleFrame) -> None:
         BadInput: `unadjusted_split`, with the day.
     """
     ratio = sessions.open[1:] / sessions.close[:-1]
+    far = (ratio < 0.6) | (ratio > 1.6)  # nearly no session; the smallest split is 2 to 1
+    times, ratio = sessions.open_time[1:][far], ratio[far]
     for parts in _SPLITS:
         jumped = (np.abs(ratio * parts - 1.0) < _SPLIT_SLACK) | (np.abs(ratio / parts - 1.0) < _SPLIT_SLACK)
         if jumped.any():
-            day = int(sessions.open_time[1:][jumped][0])
+            day = int(times[jumped][0])
             raise BadInput(
                 f"{ticker} opens on {iso(day)[:10]} at {ratio[jumped][0]:.3g} times the close before, as after a split "
                 f"of {parts} to 1 that the prices were not adjusted for; import adjusted ones",

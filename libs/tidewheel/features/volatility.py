@@ -75,11 +75,10 @@ def percentile(time: Ints, level: Floats) -> tuple[Ints, Floats]:
     Returns:
         The sessions that have 40 behind them, and their percentiles, within (0, 1].
     """
-    found = np.full(len(level), np.nan)
-    for at in range(FEWEST - 1, len(level)):
-        past = level[max(0, at - YEAR + 1) : at + 1]
-        below, same = (past < level[at]).sum(), (past == level[at]).sum()
-        found[at] = (below + (same + 1) / 2.0) / len(past)
+    # What lies before the first session is NaN, which is neither below a level nor equal to it.
+    years = np.lib.stride_tricks.sliding_window_view(np.concatenate([np.full(YEAR, np.nan), level]), YEAR)[1:]
+    below, same = (years < level[:, None]).sum(axis=1), (years == level[:, None]).sum(axis=1)
+    found = (below + (same + 1) / 2.0) / np.minimum(np.arange(1, len(level) + 1), YEAR)
     return time[FEWEST - 1 :], found[FEWEST - 1 :]
 
 

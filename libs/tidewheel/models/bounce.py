@@ -4,6 +4,7 @@ Dips of all tickers stand in one order, that of time. Each number that judges or
 on dips whose ends were known when the judged one closed: never from its own, a later, or a still open one.
 
 References: Platt, Probabilistic outputs for support vector machines, 1999 (the calibration and its targets);
+Lin, Lin and Weng, A note on Platt's probabilistic outputs, 2007 (Newton's method for it);
 Lopez de Prado, Advances in Financial Machine Learning, 2018, chapter 7 (purging).
 """
 
@@ -28,6 +29,8 @@ FAMILY = "bounce"
 SCHEMA = 1
 FEWEST_OF_A_KIND = 10  #: dips that bounced, and dips that did not, which a fit takes
 _BLOCKS = 6  #: of time; the first only fits, the second calibrates the third, and so on
+_NEWTON_STEPS = 100  # five or six do
+_CONVERGED, _NEAR = 1e-24, 1e-8  # nats a dip that a whole step would gain
 _MEMBERS = ("middle", "spread", "weights", "intercept", "slope", "offset", "trained", "known_at", "metrics")
 
 
@@ -233,22 +236,35 @@ def _still(rows: DipRows) -> NDArray[np.bool_]:
 
 
 def _calibrated(score: Floats, label: Ints) -> tuple[float, float]:
-    """Slope and offset of Platt's sigmoid: logistic regression on the score against his softened targets."""
-    from sklearn.linear_model import LogisticRegression
-
+    """Slope and offset of Platt's sigmoid, whose cross entropy with his softened targets is least."""
     kinds = np.bincount(label, minlength=2)
     if kinds.min() < FEWEST_OF_A_KIND // 2:
         raise NotEnoughData(
             f"{kinds[1]} dips that bounced and {kinds[0]} that did not were judged by an earlier fit; "
             f"{FEWEST_OF_A_KIND // 2} of each are needed to calibrate: import a longer history, or more tickers"
         )
-    # A target between 0 and 1 is two rows, one of each kind, that share the weight.
     target = np.where(label == 1, (kinds[1] + 1.0) / (kinds[1] + 2.0), 1.0 / (kinds[0] + 2.0))
-    fitted = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-10, max_iter=200)
-    both = np.concatenate([score, score])[:, None]
-    kind = np.concatenate([np.ones(len(score)), np.zeros(len(score))])
-    fitted.fit(both, kind, sample_weight=np.concatenate([target, 1.0 - target]))
-    return float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
+    # scikit-learn takes a target between 0 and 1 only as two weighted rows, at ten times the time.
+    inputs = np.vstack([score, np.ones(len(score))])
+    found = np.array([0.0, np.log((kinds[1] + 1.0) / (kinds[0] + 1.0))])
+    for _ in range(_NEWTON_STEPS):
+        chance, loss = _sigmoid(found @ inputs), _loss(found, inputs, target)
+        gradient = inputs @ (chance - target)
+        step = np.linalg.lstsq((inputs * (chance * (1.0 - chance))) @ inputs.T, gradient, rcond=None)[0]
+        gain = float(gradient @ step)
+        if gain <= _CONVERGED * len(score):
+            break
+        # Close to the end the loss can no longer tell one step from another, and whole ones are right.
+        while gain > _NEAR * len(score) and _loss(found - step, inputs, target) > loss:
+            step /= 2.0
+        found = found - step
+    return float(found[0]), float(found[1])
+
+
+def _loss(weights: Floats, inputs: Floats, target: Floats) -> float:
+    """Cross entropy, nats."""
+    logit = weights @ inputs
+    return float(np.logaddexp(0.0, logit).sum() - target @ logit)
 
 
 def _measured(rows: DipRows, forward: Floats) -> BounceMetrics:
@@ -286,4 +302,5 @@ def _auc(given: Floats, label: Ints) -> float | None:
 
 
 def _sigmoid(score: Floats) -> Floats:
-    return 1.0 / (1.0 + np.exp(-score))
+    with np.errstate(over="ignore"):  # far below zero the chance is 0
+        return np.asarray(1.0 / (1.0 + np.exp(-score)))

@@ -9,7 +9,7 @@ import pytest
 from tidewheel.contracts.errors import BadBundle, BadFit, BadInput, NotEnoughData
 from tidewheel.contracts.times import DAY
 from tidewheel.features.bounce import UNKNOWN
-from tidewheel.models.bounce import BounceMetrics, BounceModel, DipRows, _blocks, _forward_scores
+from tidewheel.models.bounce import BounceMetrics, BounceModel, DipRows, _blocks, _calibrated, _forward_scores
 
 
 def rows(n: int = 600, seed: int = 1, edge: float = 1.0) -> DipRows:
@@ -44,6 +44,36 @@ def test_the_answer_is_scikit_learn_s() -> None:
     score = peer.fit(some.features, some.label).decision_function(some.features)
     expected = 1 / (1 + np.exp(-(MODEL.offset + MODEL.slope * score)))
     np.testing.assert_allclose(MODEL.probability(some.features), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("spread", [1e-3, 1.0, 300.0])
+@pytest.mark.parametrize("count", [20, 3_000])
+def test_the_sigmoid_is_the_one_that_scikit_learn_finds(count: int, spread: float) -> None:
+    """Which takes a target between 0 and 1 as two rows that share its weight."""
+    from sklearn.linear_model import LogisticRegression
+
+    rng = np.random.default_rng(count)
+    score = rng.standard_normal(count)
+    label = (rng.random(count) < 1 / (1 + np.exp(0.5 - 3 * score))).astype(np.int64)
+    bounced = label.sum()
+    target = np.where(label == 1, (bounced + 1) / (bounced + 2), 1 / (count - bounced + 2))
+    peer = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-12, max_iter=200)
+    peer.fit(np.tile(score, 2)[:, None], np.repeat([1, 0], count), sample_weight=np.concatenate([target, 1 - target]))
+    slope, offset = _calibrated(score * spread, label)
+    np.testing.assert_allclose([slope * spread, offset], [peer.coef_[0, 0], peer.intercept_[0]], rtol=1e-7)
+    # The least loss of all, told by its own slope there.
+    chance = 1 / (1 + np.exp(-(offset + slope * spread * score)))
+    assert abs((chance - target).sum()) < 1e-9 * count
+    assert abs(((chance - target) * score).sum()) < 1e-9 * count
+
+
+def test_scores_that_tell_nothing_or_all_are_calibrated_too() -> None:
+    """One score for all is the base rate; two that part the kinds stay short of certainty."""
+    label = np.arange(100) % 2
+    slope, offset = _calibrated(np.full(100, 0.7), label)
+    assert slope * 0.7 + offset == pytest.approx(0.0, abs=1e-9)
+    slope, offset = _calibrated(np.where(label == 1, 500.0, -500.0), label)
+    assert 1 / (1 + np.exp(-(500.0 * slope + offset))) == pytest.approx(51 / 52)
 
 
 def test_it_learns_what_is_there_and_claims_no_more() -> None:
