@@ -78,7 +78,7 @@ def test_every_route_stands_on_the_page_with_its_scope(apps: dict[Role, FastAPI]
     known = listed()
     pages = own_routes(load(settings_type(Role.EDGE)), {}, lambda: pytest.fail("not asked"))
 
-    assert len(known) == 45
+    assert len(known) == 46
     assert [fault for role, app in apps.items() for fault in faults(role, app, known)] == []
     assert faults(Role.EDGE, Starlette(routes=pages), known) == []
 
@@ -134,7 +134,7 @@ def test_every_route_wants_its_key(standing: Standing) -> None:
                 if got not in expected.get(offered, {403}):
                     wrong.append(f"{method} {url} with {offered}: {got}")
     assert wrong == []
-    assert tried == 88 * 10
+    assert tried == 90 * 10
 
 
 def test_force_wants_admin(standing: Standing) -> None:

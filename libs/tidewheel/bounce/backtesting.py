@@ -25,8 +25,8 @@ from tidewheel.models.bounce import DipRows
 from tidewheel.modelstore.limited import limit_this_process, run_limited
 
 MEMORY_BYTES = 3 * 1024 * 1024 * 1024  #: of addresses, of which native libraries reserve far more than they use
-CPU_SECONDS = 300
-TIMEOUT_SECONDS = 330.0
+CPU_SECONDS = 200
+TIMEOUT_SECONDS = 240.0  #: less than the 300 s for which the edge waits for a role
 OUTPUT_BYTES = 256 * 1024 * 1024
 _MODULE = "tidewheel.bounce.backtesting"
 _REFUSED = 3

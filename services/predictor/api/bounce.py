@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Response
 
+from services.predictor.schemas.backtest import BacktestAnswer, BacktestRequest
 from services.predictor.schemas.bounce import (
     MAX_AGE_HOURS,
     CacheInfo,
@@ -34,6 +35,10 @@ _REFUSED: dict[int | str, dict[str, Any]] = {
     422: problem("unknown_ticker", "A ticker is not in the ledger; or there are too few dips: says how many."),
     500: problem("fit_failed", "The run that was to fit the model failed; says why."),
     503: problem("role_away", "No trainer lives, or the ledger is away; `role` names the first."),
+}
+_TOO_MANY: dict[int | str, dict[str, Any]] = {
+    422: problem("no_sessions", "No ticker has a session in that time, or is known; or a term cannot be meant."),
+    429: problem("overloaded", "Others wait for their turn; come back when Retry-After has passed."),
 }
 
 
@@ -80,6 +85,15 @@ def router(scans: Scans) -> APIRouter:
     async def incremental(body: IncrementalRequest, actor: Trainer) -> Response:
         """Let an entry grow by tickers, of which alone the history is read; or read all of its own again."""
         return _answer(await scans.grow(body, actor))
+
+    @routes.post("/backtest", dependencies=[MAY_READ], response_model=BacktestAnswer, responses=_TOO_MANY)
+    async def backtest(body: BacktestRequest) -> Response:
+        """What trading the signals would have come to: decided at a close, bought at the next open, each judged by a
+        model of what was known then.
+
+        It runs for seconds to minutes in a process with limits.
+        """
+        return Response(await scans.backtests.trade(body), media_type="application/json")
 
     return routes
 

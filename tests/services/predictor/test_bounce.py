@@ -1,7 +1,8 @@
 """BounceHunter over HTTP: scans by their way to a model, and what they refuse."""
 
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, as_completed, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -10,21 +11,30 @@ import httpx2
 import pytest
 from fastapi.testclient import TestClient
 
+from services.predictor.api.bounce import router
 from services.predictor.app import build
+from services.predictor.service.bounce.backtests import WAITING as BACKTESTS_WAITING
+from services.predictor.service.bounce.backtests import Backtests
 from services.predictor.service.bounce.runs import WAITING
+from services.predictor.service.bounce.scans import Scans
 from services.predictor.settings import PredictorSettings
 from tests.services.predictor.hunting import training
 from tests.tickers import stock
 from tests.waiting import until
+from tidewheel.bounce.entries import ModelCache
+from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import RunState, Scope
 from tidewheel.contracts.times import iso
+from tidewheel.kit.service import Service
 from tidewheel.kit.web import create_app
 from tidewheel.ledger.open import Ledger
+from tidewheel.ledger.records import Stream
 from tidewheel.market.sim.dips import DipsMarket, dips_market
 
 TICKERS = ["AAPL", "AMD", "MSFT", "TSLA"]
 SCAN, CACHE = "/api/bouncehunter/scan", "/api/bouncehunter/cache"
+BACKTEST = "/api/bouncehunter/backtest"
 SESSIONS = 897  #: the last of them is a dip of TSLA's that the model rates high
 Predictor = Callable[..., Any]
 
@@ -337,3 +347,55 @@ def test_a_scan_may_wait_no_longer_than_the_edge() -> None:
 
     longest = next(m.le for m in PredictorSettings.model_fields["scan_wait_seconds"].metadata if hasattr(m, "le"))
     assert longest < EdgeSettings.model_fields["answer_seconds"].default
+
+
+def test_a_backtest_is_told(ledger: Ledger, market: DipsMarket, predictor: Predictor) -> None:
+    """Trades, equity by day, figures and a picture; what cannot be meant is told before anything is read."""
+    stock(ledger, market.frames)
+    start = "2016-06-01"
+    body: dict[str, Any] = {"tickers": TICKERS, "start": start, "position_size": 0.25}
+    early = {"start": "2001-01-01", "end": "2001-02-01"}
+    mended: list[dict[str, Any]] = [{"start": "2030-01-01"}, {"end": "2999-01-01"}, {"capital": -1}, early]
+    with predictor() as client:
+        answer = client.post(BACKTEST, json=body)
+        odd = [client.post(BACKTEST, json=body | more) for more in mended]
+
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["tickers"], told["left_out"], told["origin"]) == (TICKERS, {}, "synthetic")
+    assert told["metrics"]["trades"] == len(told["trades"]) > 0
+    days = [each["date"] for each in told["equity"]]
+    assert days == [iso(time)[:10] for time in market.frames["AAPL"].open_time.tolist() if iso(time) >= start]
+    assert all(trade["decided_on"] < trade["entry_date"] <= trade["exit_date"] for trade in told["trades"])
+    assert told["picture"].startswith("<svg")
+    codes = ["bad_input", "bad_input", "bad_input", "not_enough_data"]
+    assert [problem(each) for each in odd] == [(422, code) for code in codes]
+
+
+def test_one_backtest_runs_and_few_wait(
+    ledger: Ledger, settings: Callable[..., PredictorSettings], tmp_path: Path
+) -> None:
+    """Of more at once all others are told to come back, and scans are not among those that wait."""
+    busy, go_on = threading.Event(), threading.Event()
+
+    class Slow(DailyBars):
+        def streams(self, tickers: Iterable[str]) -> dict[str, Stream]:
+            busy.set()
+            assert go_on.wait(60)
+            return super().streams(tickers)
+
+    scans = Scans(ledger, ModelCache(tmp_path / "model_cache"), DailyBars(ledger), 0.0)
+    scans.backtests = Backtests(ledger, Slow(ledger))
+    service = Service(name=Role.PREDICTOR, settings=settings(), routers=[router(scans)])
+    body = {"tickers": ["NOBODY"], "start": "2016-01-01"}
+    with TestClient(create_app(service)) as client, ThreadPoolExecutor(BACKTESTS_WAITING + 3) as callers:
+        asked = [callers.submit(client.post, BACKTEST, json=body) for _ in range(BACKTESTS_WAITING + 3)]
+        refused = next(as_completed(asked)).result()
+        assert busy.wait(60)
+        assert problem(client.post(SCAN, json={"tickers": ["NOBODY"]})) == (422, "unknown_ticker")
+        go_on.set()
+        answers = [each.result() for each in asked]
+
+    assert refused.headers["retry-after"] == "60"
+    told = sorted(problem(each) for each in answers)
+    assert told == [(422, "unknown_ticker")] * (BACKTESTS_WAITING + 1) + [(429, "overloaded")] * 2

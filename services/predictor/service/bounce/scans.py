@@ -18,6 +18,7 @@ from services.predictor.schemas.bounce import (
     info_of,
 )
 from services.predictor.service.bounce.answers import answered
+from services.predictor.service.bounce.backtests import Backtests
 from services.predictor.service.bounce.catalogue import Entries
 from services.predictor.service.bounce.runs import FitRuns, fitted, pending
 from services.predictor.settings import PredictorSettings
@@ -50,7 +51,8 @@ class Scans:
 
     def __init__(self, ledger: Ledger, cache: ModelCache, bars: DailyBars, wait_seconds: float) -> None:
         self._ledger, self._cache, self._bars = ledger, cache, bars
-        self.entries, self._runs = Entries(ledger, cache, bars), FitRuns(ledger, wait_seconds)
+        self.entries, self.backtests = Entries(ledger, cache, bars), Backtests(ledger, bars)
+        self._runs = FitRuns(ledger, wait_seconds)
         # One after the other: two threads would be no faster, and whoever answers the others would wait for both.
         self._working = CapacityLimiter(1)
 
