@@ -4,6 +4,7 @@ from services.fleet.prove import (
     bandits,
     bits,
     broker,
+    cache,
     calls,
     chaos,
     claims,
@@ -99,6 +100,13 @@ PROOFS = (
         trials=1_000,
         quick=60,
         run=bits.prove,
+    ),
+    Proof(
+        name="cache",
+        promise="R9: an entry of the cache is what was saved, or it is not there, whoever clears or damages it",
+        trials=1_000,
+        quick=12,
+        run=cache.prove,
     ),
     Proof(
         name="exchange",
