@@ -78,7 +78,8 @@ def scan(bars: DailyBars, cached: CachedModel) -> Scan:
     streams = bars.streams(config.tickers)
     start, found = bars.recent(streams.values(), config.as_of)
     sessions = dict(zip(streams, found, strict=True))
-    reasons = _left_out(sessions, config)
+    # What a fit could not use stays out until the next one: its model and its volatility know nothing of it.
+    reasons = {**cached.gathered.left_out, **_left_out(sessions, config)}
     usable = {ticker: frame for ticker, frame in sessions.items() if ticker not in reasons}
     if not usable:
         raise NotEnoughData(f"none of {len(sessions)} tickers can be scanned: {'; '.join(list(reasons.values())[:5])}")

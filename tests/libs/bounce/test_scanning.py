@@ -141,6 +141,19 @@ def test_a_ticker_whose_bars_end_early_is_left_out(ledger: Ledger, tmp_path: Pat
     assert found.scanned == tuple(sorted({*frames()} - {"AMD"}))
 
 
+def test_what_the_fit_left_out_is_not_scanned(ledger: Ledger, tmp_path: Path) -> None:
+    """A split of years ago, which the newest year does not show: the answer is that of a universe without the ticker."""
+    old = frames()["AAPL"]
+    half = np.where(np.arange(len(old)) < 300, 2.0 * old.close[299] / old.open[300], 1.0)
+    prices = {name: getattr(old, name) * half for name in ("open", "high", "low", "close")}
+    bars, found = stocked(ledger, AAPL=replace(old, **prices)), []
+    for tickers in (CONFIG.tickers, [ticker for ticker in CONFIG.tickers if ticker != "AAPL"]):
+        prepared = prepare(bars, EASY.with_tickers(tickers))
+        found.append(scan(bars, CachedModel.of(prepared.made(BounceModel.fit(prepared.rows, fewest=40)))))
+    assert found[0].left_out["AAPL"].startswith("unadjusted_split")
+    assert replace(found[0], left_out={}) == found[1]
+
+
 def test_a_scan_that_cannot_be_meant_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     """Another volatility index than the entry's; an index that ends before the bars."""
     bars = stocked(ledger)
