@@ -17,7 +17,7 @@ $(VENV)/.stamp: pyproject.toml requirements.lock
 	touch $@
 
 ## Use it
-.PHONY: run tour-param tour-registry up doctor clean-data
+.PHONY: run tour-param tour-registry tour-bounce up doctor clean-data
 run: $(VENV)/.stamp  ## Set up, then run the whole loop once on a simulated exchange (one to two minutes)
 	@$(BIN)/tidewheel demo
 
@@ -26,6 +26,9 @@ tour-param: $(VENV)/.stamp  ## An engine trades with parameters that adapt, on a
 
 tour-registry: $(VENV)/.stamp  ## Models of your own and of ours forecast and are measured, on a simulated market (one to two minutes)
 	@$(BIN)/tidewheel tour registry
+
+tour-bounce: $(VENV)/.stamp  ## Dips of made tickers become signals, by a model that is kept and tested (one minute)
+	@$(BIN)/tidewheel tour bounce
 
 up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)
 	@$(BIN)/tidewheel up $(ARGS)

@@ -1,13 +1,21 @@
 """Daily tickers in a ledger, as an import leaves them, without its files."""
 
 from collections.abc import Mapping
+from functools import cache
 
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.states import Origin
 from tidewheel.features.frames import CandleFrame
 from tidewheel.ledger.open import Ledger
+from tidewheel.market.sim.dips import DipsMarket, dips_market
 
 EXCHANGE = "stocks"
+
+
+@cache
+def market() -> DipsMarket:
+    """AAPL, MSFT, GOOGL, TSLA and AMD as they are made by default, made once; nobody writes into them."""
+    return dips_market()
 
 
 def stock(

@@ -53,6 +53,30 @@ def registry(seed: int, as_json: bool) -> None:
         raise SystemExit(1)
 
 
+@tour.command()
+@click.option("--seed", default=1, show_default=True, help="Seed of the made tickers.")
+@json_option
+def bounce(seed: int, as_json: bool) -> None:
+    """Dips of made tickers become signals, by a model that is kept, in `tour-bounce` under the home, wiped first.
+
+    Exit status 1 where the fleet broke a promise.
+    """
+    from services.fleet.display import display
+    from services.fleet.tour.bounce import report
+    from services.fleet.tour.bounce.steps import run_tour
+
+    started, home = time.monotonic(), _home("tour-bounce")
+    told = run_tour(home, display(), seed=seed)
+    seconds, page = time.monotonic() - started, home / report.PAGE
+    report.write_page(told, page)
+    if as_json:
+        print_json({**report.as_json(told), "seconds": round(seconds, 1), "report": str(page)})
+    else:
+        report.print_tour(told, page, seconds)
+    if told.checks.violations:
+        raise SystemExit(1)
+
+
 def _home(name: str) -> Path:
     """The tour's own home; from here on a stop signal ends it in good order."""
     from services.fleet.local.supervisor import interrupt_on_stop_signals

@@ -142,7 +142,7 @@ def test_a_ticker_whose_bars_end_early_is_left_out(ledger: Ledger, tmp_path: Pat
 
 
 def test_what_the_fit_left_out_is_not_scanned(ledger: Ledger, tmp_path: Path) -> None:
-    """A split of years ago, which the newest year does not show: the answer is that of a universe without the ticker."""
+    """A split of years ago, which the newest year does not show: the answer is that of a universe without it."""
     old = frames()["AAPL"]
     half = np.where(np.arange(len(old)) < 300, 2.0 * old.close[299] / old.open[300], 1.0)
     prices = {name: getattr(old, name) * half for name in ("open", "high", "low", "close")}
