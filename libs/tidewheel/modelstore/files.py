@@ -60,6 +60,11 @@ def replace_link(path: Path, target: str) -> None:
     fsync_directory(path.parent)
 
 
+def link_target(link: Path) -> Path:
+    """Where a link points, made absolute without following further links."""
+    return Path(os.path.normpath(link.parent.absolute() / link.readlink()))
+
+
 @contextmanager
 def shared(path: Path) -> Iterator[int]:
     """Hold the shared lock on a directory and give its descriptor; pruning cannot remove it meanwhile.
@@ -98,6 +103,24 @@ def lock(path: Path, operation: int) -> int:
         os.close(descriptor)
         raise
     return descriptor
+
+
+class Held:
+    """An open descriptor whose lock lasts until `release` or the end of the process."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor: int | None = descriptor
+
+    def release(self) -> None:
+        """Give the lock up."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def take(self, descriptor: int) -> None:
+        """Hold another one instead."""
+        self.release()
+        self._descriptor = descriptor
 
 
 def _still_named(path: Path, descriptor: int) -> bool:

@@ -36,7 +36,7 @@ from tidewheel.modelstore.bundle import (
     read_file,
     read_held,
 )
-from tidewheel.modelstore.files import entries, lock, replace_link, shared, writing
+from tidewheel.modelstore.files import Held, entries, link_target, lock, replace_link, shared, writing
 from tidewheel.modelstore.formats import strict_json
 from tidewheel.modelstore.removal import STAGED, remove
 
@@ -54,7 +54,7 @@ class Staged:
     version: str
     digest: str
     manifest: Manifest
-    lock: "_Held"
+    lock: Held
 
 
 class ModelStore:
@@ -86,7 +86,7 @@ class ModelStore:
         manifest, files = describe(family, payload, meta)
         with writing(self.models_dir):
             directory = self._room_for(family, manifest.version)
-            held = _Held(lock(directory, fcntl.LOCK_SH))
+            held = Held(lock(directory, fcntl.LOCK_SH))
             try:
                 for name, content in files.items():
                     write_durably(directory / name, content, mode=0o444)
@@ -186,7 +186,7 @@ class ModelStore:
         """The version of `hmm` that a person pointed <models>/current at directly; None when it is as we make it."""
         link = self.models_dir / _CURRENT
         family_dir = self._family_dir(ROOT_FAMILY)
-        if not link.is_symlink() or _target(link) == family_dir / _CURRENT:
+        if not link.is_symlink() or link_target(link) == family_dir / _CURRENT:
             return None
         return self._linked(link, family_dir)
 
@@ -393,7 +393,7 @@ class ModelStore:
 
     def _linked(self, link: Path, family_dir: Path) -> str | None:
         try:
-            target = _target(link)
+            target = link_target(link)
         except FileNotFoundError:
             return None
         except OSError as error:
@@ -413,26 +413,5 @@ class ModelStore:
         return self.models_dir / path_part(family)
 
 
-class _Held:
-    """An open descriptor whose lock lasts until `release` or the end of the process."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor: int | None = descriptor
-
-    def release(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def take(self, descriptor: int) -> None:
-        self.release()
-        self._descriptor = descriptor
-
-
 def _no_link(path: Path) -> str:
     return f"{path} is not a symbolic link; the keeper puts it aside, and the link back"
-
-
-def _target(link: Path) -> Path:
-    """Where a link points, made absolute without following further links."""
-    return Path(os.path.normpath(link.parent.absolute() / link.readlink()))
