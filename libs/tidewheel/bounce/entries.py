@@ -9,6 +9,7 @@ the same version to the byte, whether read at once or grown ticker by ticker.
 """
 
 import logging
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -210,7 +211,8 @@ class ModelCache:
         staged = self._store.stage(family, entry_files(made), meta)
         try:
             self._store.quarantine(family, staged.version)
-            with self._store.publishing(staged):
+            with self._store.publishing(staged) as made_before:
+                os.utime(made_before)  # the same data again: whoever is told of it now may be about to read it
                 if keep:
                     self._store.point(family, staged.version, at=made.read_at, reason="fitted")
         finally:

@@ -1,5 +1,6 @@
-"""What whoever fits and whoever asks BounceHunter must be told alike: where its daily bars are."""
+"""What fits and what asks BounceHunter have in common: where its daily bars are, and how a damaged entry is told."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -7,6 +8,7 @@ from pydantic import AfterValidator, Field
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import DAY
+from tidewheel.kit.logs import logger
 from tidewheel.kit.settings import Settings
 
 
@@ -41,3 +43,8 @@ class BounceSettings(Settings):
     def volatility_index(self) -> StreamKey | None:
         """`bounce_vix` as a key."""
         return None if self.bounce_vix is None else StreamKey.parse(self.bounce_vix)
+
+
+def tell_damage(aside: Path, reason: str) -> None:
+    """Log that a damaged entry of the cache was put aside, and where it lies: what `ModelCache` calls."""
+    logger(__name__).error("cache_entry_put_aside", path=str(aside), reason=reason)

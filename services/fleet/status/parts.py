@@ -14,6 +14,7 @@ from services.fleet.local.supervisor import read_state
 from services.fleet.output import moment
 from tidewheel.contracts.errors import SchemaMismatch, Unavailable
 from tidewheel.contracts.messages import Queue
+from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import ClaimState, Origin, PromotionAction, RunState
 from tidewheel.contracts.times import DAY, MINUTE, UtcMillis, iso
 from tidewheel.kit.bus import Bus
@@ -198,6 +199,9 @@ def _training(ledger: Ledger, family: str, now: UtcMillis, warnings: list[str]) 
             f"{claims[ClaimState.POISON]} files are poison: runs failed on them again and again; mend the cause, then "
             "`tidewheel ledger requeue`"
         )
+    waiting = sum(run.state is RunState.QUEUED for run in ledger.runs.stale())
+    if waiting and not ledger.replicas.hears_of(Role.TRAINER):
+        warnings.append(f"{waiting} runs wait, and no trainer lives: `tidewheel serve trainer`, or `tidewheel up`")
     if runs and runs[0].state is RunState.FAILED:
         warnings.append(f"the last run ({runs[0].id}) failed: {runs[0].reason}")
     for replica in replicas:

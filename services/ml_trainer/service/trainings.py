@@ -11,6 +11,7 @@ from tidewheel.features.returns import regime_signature
 from tidewheel.gates.forecasts import ForecastCandidate, ForecastSchemaStep
 from tidewheel.gates.gate import Candidate, Gate, Step
 from tidewheel.gates.steps import ChampionStep, EnoughDataStep, SchemaStep
+from tidewheel.kit.bounce import tell_damage
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.steps import Canary, Digest
 from tidewheel.modelstore.store import ModelStore
@@ -20,7 +21,7 @@ def build_trainer(ledger: Ledger, child: FitChild, settings: TrainerSettings) ->
     """What carries out every run that this program knows."""
     regimes = RegimeTraining(ledger, ModelStore(settings.models_dir), regime_gate(settings), settings)
     registry = RegistryTraining(ledger, ModelStore(settings.trained_models_dir), forecast_gate, settings)
-    bounce = BounceTraining(ledger, ModelCache(settings.model_cache_dir), settings)
+    bounce = BounceTraining(ledger, ModelCache(settings.model_cache_dir, on_damage=tell_damage), settings)
     return Trainer(ledger, child, [regimes, registry, bounce], settings)
 
 

@@ -203,6 +203,17 @@ def test_a_version_that_is_not_kept_serves_who_names_it(made: Made, tmp_path: Pa
         cache.read(told.config_hash, "v2020-01-01-00000000")
 
 
+def test_a_version_that_is_made_again_may_be_read_again(made: Made, tmp_path: Path) -> None:
+    """Its age counts from then: it goes neither with this saving nor, unless nobody asks for it, a day later."""
+    told = ModelCache(tmp_path).save(made, keep=False)
+    folder = tmp_path / family_of(made.config_hash) / told.bundle
+    os.utime(folder, (0, 0))
+    again = ModelCache(tmp_path).save(made, keep=False)
+    assert again.bundle == told.bundle
+    assert ModelCache(tmp_path).read(made.config_hash, told.bundle).metadata.bundle == told.bundle
+    assert folder.stat().st_mtime > 0
+
+
 def test_memory_is_bounded(made: Made, tmp_path: Path) -> None:
     """An entry larger than the limit is served, and read again each time."""
     ModelCache(tmp_path).save(made)

@@ -4,10 +4,11 @@ import shutil
 
 import numpy as np
 
-from services.ml_trainer.service.fitting import FitChild, LayOut, Progress, Waits
+from services.ml_trainer.service.fitting import FitChild, FitFailed, LayOut, Progress, Waits
 from services.ml_trainer.service.job import read_job
 from services.ml_trainer.train import child
 from tests.libs.models.worlds import candles
+from tidewheel.contracts.errors import TidewheelError
 from tidewheel.contracts.keys import StreamKey
 from tidewheel.contracts.times import HOUR
 from tidewheel.features.frames import CandleFrame
@@ -34,7 +35,7 @@ def reverting(hours: int = HOURS, seed: int = 1) -> CandleFrame:
 
 
 class FitHere(FitChild):
-    """The child's own fit on the job's own files, in this process."""
+    """The child's own fit on the job's own files, in this process; its last word is the child's, too."""
 
     def run(self, run_id: int, fence: int, lay_out: LayOut, watch: Waits, progress: Progress) -> dict[str, bytes]:
         """The payload of the model."""
@@ -43,5 +44,7 @@ class FitHere(FitChild):
         try:
             lay_out(work)
             return child.fit(read_job(work)).to_payload()
+        except TidewheelError as error:
+            raise FitFailed(f"{error.code}: {error.detail}") from None
         finally:
             shutil.rmtree(work)

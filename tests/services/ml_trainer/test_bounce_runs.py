@@ -106,16 +106,13 @@ def test_what_is_not_kept_serves_who_names_it(ledger: Ledger, market: DipsMarket
     assert cache.read(digest(THREE), run.version).metadata.bundle == run.version
 
 
-def test_too_few_dips_are_a_skip_that_says_how_many(
-    ledger: Ledger, settings: TrainerSettings, market: DipsMarket, fit: Fit
-) -> None:
+def test_too_few_dips_are_a_skip_that_says_how_many(ledger: Ledger, market: DipsMarket, fit: Fit) -> None:
     """The fit's own word, and why tickers were left out; where none can be used, why."""
     apple = market.frames["AAPL"]
     flat = CandleFrame.from_rows(apple.step, [(time, 5.0, 5.0, 5.0, 5.0, 1e7) for time in apple.open_time.tolist()])
     stock(ledger, {"AAPL": apple.take(slice(300)), "FLAT": flat})
-    child = build_trainer(ledger, FitChild(settings.data_dir / "work"), settings)
 
-    few = fit(FitOrder(config=BounceHunterConfig.of(["AAPL", "FLAT"])), by=child)
+    few = fit(FitOrder(config=BounceHunterConfig.of(["AAPL", "FLAT"])))
     none = fit(FitOrder(config=BounceHunterConfig.of(["FLAT"])))
 
     assert (few.state, none.state) == (RunState.SKIPPED, RunState.SKIPPED)

@@ -161,8 +161,10 @@ def test_scans_at_once_make_one_run(ledger: Ledger, predictor: Predictor, tmp_pa
 
 
 @pytest.mark.usefixtures("stocked", "trainer")
-def test_a_damaged_entry_is_put_aside_and_fitted_anew(predictor: Predictor, tmp_path: Path) -> None:
-    """Listed with its fault, never answered from, and never deleted."""
+def test_a_damaged_entry_is_put_aside_and_fitted_anew(
+    predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Told in the log, never answered from, and never deleted."""
     with predictor() as client:
         first = scanned(client)
         (model,) = (tmp_path / "model_cache").glob("bouncehunter_*/v*/rows.npz")
@@ -177,6 +179,8 @@ def test_a_damaged_entry_is_put_aside_and_fitted_anew(predictor: Predictor, tmp_
     assert again["cache_info"]["model_hash"] == first["cache_info"]["model_hash"]
     (aside,) = model.parent.parent.glob("*.aside-*")
     assert (aside / "rows.npz").read_bytes() == content
+    told = capsys.readouterr()
+    assert "cache_entry_put_aside" in told.out + told.err
 
 
 def test_what_cannot_be_scanned(ledger: Ledger, market: DipsMarket, predictor: Predictor) -> None:

@@ -31,6 +31,7 @@ from tidewheel.contracts.errors import BadInput, Conflict, NotAuthorised, NotFou
 from tidewheel.contracts.states import Scope
 from tidewheel.contracts.times import DAY, UtcMillis, iso, parse_time
 from tidewheel.kit.auth import Actor
+from tidewheel.kit.bounce import tell_damage
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
 
@@ -60,7 +61,8 @@ class Scans:
     def of(cls, settings: PredictorSettings, ledger: Ledger) -> "Scans":
         """As the settings say."""
         bars = DailyBars(ledger, exchange=settings.bounce_exchange, volatility_index=settings.volatility_index)
-        return cls(ledger, ModelCache(settings.model_cache_dir), bars, settings.scan_wait_seconds)
+        cache = ModelCache(settings.model_cache_dir, on_damage=tell_damage)
+        return cls(ledger, cache, bars, settings.scan_wait_seconds)
 
     async def scan(self, body: ScanRequest, actor: Actor) -> ScanAnswer | PendingRun:
         """The signals of the newest session, or the run to follow where the model takes longer.
@@ -136,7 +138,9 @@ class Scans:
             return self._cache.read(wanted.config_hash, version)
         except NotFound:
             raise Conflict(
-                f"the model that run {run.id} made was cleared meanwhile; ask again", code="cache_cleared"
+                f"the model {version} that run {run.id} made is not there: it was cleared meanwhile, so ask again; or "
+                "the trainer keeps its models elsewhere, so give both the same MODEL_CACHE_DIR",
+                code="cache_cleared",
             ) from None
 
     def _grown(self, body: IncrementalRequest) -> tuple[ModelMetadata, FitOrder]:

@@ -122,6 +122,19 @@ def test_what_wants_attention_is_said(home_ledger: Ledger, tmp_path: Path, redis
     assert told["streams"][0]["last_bar"] == "2024-03-01T00:04:00Z"
 
 
+def test_runs_that_nobody_could_take_up_are_said(home_ledger: Ledger, tmp_path: Path, redis_url: str) -> None:
+    """While a run is queued and no trainer lives; a trainer that lives may well be busy with another."""
+    home_ledger.runs.start_or_join("hmm", "hmm", "test")
+    alone = status(settings(tmp_path, redis_url))["warnings"]
+    home_ledger.replicas.beat("trainer-1", "trainer", "", None, None)
+    attended = status(settings(tmp_path, redis_url))["warnings"]
+    home_ledger.close()
+
+    assert [said for said in alone if said not in attended] == [
+        "1 runs wait, and no trainer lives: `tidewheel serve trainer`, or `tidewheel up`"
+    ]
+
+
 def test_a_silent_predictor_is_told_with_its_time(
     home_ledger: Ledger, tmp_path: Path, redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
