@@ -9,6 +9,8 @@ import pytest
 
 from services.fleet.cli import main
 from tests.tickers import stock
+from tidewheel.bounce.backtest import BacktestTerms
+from tidewheel.bounce.backtesting import backtest_of
 from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.errors import NotEnoughData
@@ -77,3 +79,20 @@ def test_goog_as_of_a_day_is_the_ledger_of_that_day(
     with pytest.raises(NotEnoughData, match="10 dips are known, of which 4 bounced; a fit takes 30 more"):
         BounceHunter(early, cache_dir=tmp_path / "early", bars=DailyBars(imported)).fit()
     report(f"GOOG as of 2011-12-30: {fitted[0].training_samples} dips, {len(found[0].signals)} signals")
+
+
+def test_goog_is_not_traded_without_an_edge(imported: Ledger, report: Callable[[str], None]) -> None:
+    """No dip reaches the threshold; what buying each of them would have come to is told."""
+    terms = BacktestTerms(start=parse_time("2009-01-02"), end=parse_time("2013-03-01"))
+    anyway = replace(CONFIG, bcs_threshold=0.0, bcs_threshold_highvix=0.0)
+    for name, config in (("signals", CONFIG), ("every dip", anyway)):
+        told = backtest_of(DailyBars(imported), config, terms)
+        metrics = told.document["metrics"]
+        assert (told.tickers, dict(told.left_out), told.origin) == (("GOOG",), {}, Origin.IMPORT)
+        assert str(told.document["picture"]).startswith("<svg")
+        assert metrics["trades"] == 0 if config is CONFIG else metrics["trades"] > 10
+        report(
+            f"GOOG, {name} of 2009 to 2013: {metrics['trades']} trades of {metrics['dips']} dips, "
+            f"{metrics['total_return']:+.2%} after {metrics['costs']:,.0f} of costs; held: "
+            f"{metrics['buy_and_hold']['total_return']:+.1%}"
+        )

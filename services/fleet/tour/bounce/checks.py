@@ -3,8 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from services.fleet.tour.bounce.market import MARGIN, Truth
+import numpy as np
+
+from services.fleet.tour.bounce.market import HORIZON, MARGIN, Truth
 from services.fleet.tour.checks import Checks
+from tidewheel.contracts.times import DAY, iso, parse_time
+from tidewheel.features.frames import CandleFrame
 
 KEYS = {"scan_timestamp", "total_tickers_scanned", "signals_found", "signals", "statistics", "cache_info"}
 SIGNAL_KEYS = {
@@ -49,3 +53,32 @@ def hold_equal(
     """Two answers tell the same of each of `names`."""
     for name in names:
         checks.that(f"{what}: the same {name}", one[name] == other[name], (one[name], other[name]))
+
+
+def hold_backtest(checks: Checks, truth: Truth, told: Mapping[str, Any], capital: float) -> None:
+    """Each trade follows from a dip, at the next open, by a model of before; the money adds up; the edge is found."""
+    trades, metrics = told["trades"], told["metrics"]
+    checks.that("backtest: signals were traded", len(trades) == metrics["trades"] > 10, metrics)
+    for trade in trades:
+        frame, chance = truth.market.frames[trade["ticker"]], truth.market.chance[trade["ticker"]]
+        at = int(np.searchsorted(frame.open_time, parse_time(trade["decided_on"])))
+        where = f"backtest: {trade['ticker']} of {trade['decided_on']}"
+        checks.that(f"{where} had dipped", not np.isnan(chance[at]), trade)
+        checks.that(f"{where} is bought in the next session", trade["entry_date"] == _date(frame, at + 1), trade)
+        checks.that(f"{where} is bought at its open", trade["entry_price"] == float(frame.open[at + 1]), trade)
+        known = parse_time(trade["model_known_at"]) <= int(frame.open_time[at]) + DAY
+        checks.that(f"{where} was rated by a model of before", known, trade)
+        out = int(np.searchsorted(frame.open_time, parse_time(trade["exit_date"])))
+        within = frame.low[out] <= trade["exit_price"] <= frame.high[out] and at < out <= at + HORIZON
+        checks.that(f"{where} is sold within five sessions, at a price of that day", within, trade)
+        gained = trade["quantity"] * (trade["exit_price"] - trade["entry_price"]) - trade["costs"]
+        checks.that(f"{where} gained what it says", abs(gained - trade["pnl"]) < 1e-6, (gained, trade))
+    made = capital + sum(trade["pnl"] for trade in trades)
+    last = told["equity"][-1]["equity"]
+    checks.that("backtest: the trades add up to the equity", abs(made / last - 1) < 1e-9, (made, last))
+    checks.that("backtest: the edge that was put there is found", (metrics["mean_trade"] or 0.0) > 0, metrics)
+    checks.that("backtest: there is a picture", told["picture"].lstrip().startswith("<svg"), told["picture"][:80])
+
+
+def _date(frame: CandleFrame, at: int) -> str:
+    return iso(int(frame.open_time[at]))[:10]

@@ -16,6 +16,7 @@ def as_json(tour: Tour) -> dict[str, Any]:
     """JSON values only."""
     return {
         "scans": [dict(zip(_COLUMNS, row, strict=True)) for row in _rows(tour)],
+        "backtest": tour.backtest.get("metrics"),
         "refused": [
             {"what": what, "status": status, "code": code, "detail": detail}
             for what, status, code, detail in tour.refused
@@ -36,14 +37,15 @@ def print_tour(tour: Tour, page: Path, seconds: float) -> None:
     for row in _rows(tour):
         grid.add_row(*row)
     console.print(grid)
+    console.print(_traded(tour))
     for violation in tour.checks.violations:
         console.print(f"violation: {violation}")
-    console.print(f"{_count(tour)}; {seconds:.1f} s in all; the report: {page}")
+    console.print(f"{_count(tour)}; {seconds:.1f} s in all; the report, with its picture: {page}")
     console.print(_HONEST)
 
 
 def write_page(tour: Tour, page: Path) -> None:
-    """The same for a browser."""
+    """The same for a browser, the backtest's picture within it."""
     head = "".join(f"<th>{name}</th>" for name in _COLUMNS)
     rows = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in _rows(tour))
     refused = "".join(
@@ -54,6 +56,7 @@ def write_page(tour: Tour, page: Path) -> None:
     page.write_text(
         f"<!doctype html><meta charset=utf-8><title>BounceHunter</title><style>{_STYLE}</style>"
         f"<h1>BounceHunter on made tickers</h1><p>{_HONEST}</p><table><tr>{head}</tr>{rows}</table>"
+        f"<h2>Backtest</h2><p>{escape(_traded(tour))}</p>{tour.backtest.get('picture', '')}"
         f"<h2>Refused</h2><table>{refused}</table><h2>Checks</h2><p>{_count(tour)}</p><ul>{violations}</ul>\n"
     )
 
@@ -71,6 +74,17 @@ def _rows(tour: Tour) -> list[list[str]]:
             str(info["training_samples"]), *cells,
         ])  # fmt: skip
     return found
+
+
+def _traded(tour: Tour) -> str:
+    metrics = tour.backtest.get("metrics")
+    if metrics is None:
+        return "no backtest"
+    return (
+        f"{metrics['trades']} trades of {metrics['dips']} dips, {metrics['hit_rate']:.0%} gained, "
+        f"{metrics['total_return']:+.1%} after {metrics['costs']:,.0f} of costs, deepest fall "
+        f"{metrics['max_drawdown']:.1%}; who had held all tickers: {metrics['buy_and_hold']['total_return']:+.1%}"
+    )
 
 
 def _count(tour: Tour) -> str:

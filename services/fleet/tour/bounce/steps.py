@@ -12,7 +12,7 @@ import httpx
 from services.fleet.display import Display
 from services.fleet.story import SETTINGS, Stage, Step, StepFailed, ingest, play, start
 from services.fleet.tour.bounce import market
-from services.fleet.tour.bounce.checks import hold_equal, hold_model, hold_signals
+from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals
 from services.fleet.tour.bounce.market import FIRST, LATER, Truth
 from services.fleet.tour.checks import Checks
 from services.fleet.tour.command import tidewheel
@@ -27,6 +27,9 @@ from tidewheel.public.bouncehunter import BounceHunter
 ROOT = "/api/bouncehunter"
 ENTRY = ("config_hash", "model_hash", "bundle", "version", "training_samples", "metrics", "created_at", "updated_at")
 
+CAPITAL = 100_000.0
+TERMS = {"position_size": 0.2, "fee_bps": 1.0, "slippage_bps": 5.0, "max_positions": 5}
+
 
 @dataclass
 class Tour:
@@ -37,6 +40,7 @@ class Tour:
     coin: CandleFrame
     scans: dict[str, dict[str, Any]] = field(default_factory=dict)  #: answers, by what they show
     seconds: dict[str, float] = field(default_factory=dict)  #: that each of them took
+    backtest: dict[str, Any] = field(default_factory=dict)
     refused: list[tuple[str, int, str, str]] = field(default_factory=list)  #: what was tried, status, code, sentence
 
 
@@ -60,6 +64,7 @@ def run_tour(home: Path, display: Display, *, seed: int) -> Tour:
         ("two tickers join: only they are read", _join),
         ("a program shares the cache; a damaged entry is put aside and trained again", _python),
         ("train anew because it is asked for", _refresh),
+        ("test the signals on the past", _backtest),
         ("what cannot be used is left out by name", _leave_out),
         ("what is refused", _refuse),
         ("clear the cache", _clear),
@@ -249,6 +254,15 @@ def _refresh(tour: Tour, stage: Stage) -> None:
     same = ("model_hash", "training_samples", "metrics")
     hold_equal(tour.checks, "the same bars", again["cache_info"], told["cache_info"], same)
     stage.display.note(f"{told['cache_info']['training_samples']} dips, {tour.seconds['refreshed']:.2f} s")
+
+
+def _backtest(tour: Tour, stage: Stage) -> None:
+    end = tour.truth.day(tour.truth.passing)
+    body = {"tickers": list(TICKERS), "start": f"{int(end[:4]) - 3}-01-02", "end": end, "capital": CAPITAL, **TERMS}
+    answer = _asked(tour, stage, "backtest", "backtest", body)
+    told = tour.backtest = tour.checks.answered("a backtest is answered", answer, 200)
+    hold_backtest(tour.checks, tour.truth, told, CAPITAL)
+    stage.display.note(f"{told['metrics']['trades']} trades; {tour.seconds['backtest']:.1f} s")
 
 
 def _leave_out(tour: Tour, stage: Stage) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from services.fleet.display import Lines
-from services.fleet.tour.bounce.checks import hold_equal, hold_model, hold_signals
+from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals
 from services.fleet.tour.bounce.market import COIN, FIRST, LIKELY, Truth, truth, unusable, write_coin
 from services.fleet.tour.checks import Checks
 from tidewheel.bounce.gathering import left_out
 from tidewheel.contracts.bounce import BounceHunterConfig
+from tidewheel.contracts.times import iso
 from tidewheel.features.bounce import UNKNOWN, dips
 from tidewheel.market.sim.dips import TICKERS
 from tidewheel.market.sim.replay import replayed
@@ -119,6 +120,43 @@ def test_a_model_that_learnt_otherwise_is_a_violation(lie: dict[str, Any], seen:
     assert len(checks.violations) == (seen is not None) and (seen or "") in "".join(checks.violations)
     hold_equal(checks, "x", {"signals": [1]}, {"signals": []}, ("signals",))
     assert "the same signals" in checks.violations[-1]
+
+
+def traded() -> dict[str, Any]:
+    """Every likely dip of the market's last days, bought at the next open and sold at that day's close."""
+    trades: list[dict[str, Any]] = []
+    for ticker, frame in made().market.frames.items():
+        for at in np.flatnonzero(np.nan_to_num(made().market.chance[ticker][:-1]) >= LIKELY)[-5:].tolist():
+            day, entry, out = (
+                iso(int(frame.open_time[at + 1]))[:10],
+                float(frame.open[at + 1]),
+                float(frame.close[at + 1]),
+            )
+            trades.append({
+                "ticker": ticker, "decided_on": iso(int(frame.open_time[at]))[:10], "entry_date": day, "exit_date": day,
+                "entry_price": entry, "exit_price": out, "quantity": 2.0, "costs": 0.1, "pnl": 2 * (out - entry) - 0.1,
+                "model_known_at": iso(int(frame.open_time[at])),
+            })  # fmt: skip
+    equity = 1_000.0 + sum(trade["pnl"] for trade in trades)
+    metrics = {"trades": len(trades), "mean_trade": 0.01}
+    return {"trades": trades, "metrics": metrics, "equity": [{"equity": equity}], "picture": "<svg></svg>"}
+
+
+@pytest.mark.parametrize(
+    ("lie", "seen"),
+    [({}, None), ({"decided_on": "2020-01-01"}, "had dipped"), ({"entry_date": "2022-01-03"}, "in the next session"),
+     ({"entry_price": 1.0}, "at its open"), ({"model_known_at": "2030-01-01"}, "a model of before"),
+     ({"exit_price": 1.0}, "a price of that day"), ({"pnl": 5.0}, "gained what it says")],
+)  # fmt: skip
+def test_a_trade_that_could_not_be_is_a_violation(lie: dict[str, Any], seen: str | None) -> None:
+    """Each of a trade's members is held against the bars."""
+    told, checks = traded(), Checks(Lines())
+    told["trades"][3].update(lie)
+    hold_backtest(checks, made(), told, 1_000.0)
+    assert bool(checks.violations) == (seen is not None) and (seen or "") in "".join(checks.violations)
+    checks = Checks(Lines())
+    hold_backtest(checks, made(), told | {"picture": "", "metrics": {"trades": 1, "mean_trade": None}}, 1_000.0)
+    assert len([each for each in checks.violations if each.startswith("backtest: ")]) >= 3
 
 
 def test_the_coin_is_replayed_as_it_was_written(tmp_path: Path) -> None:
