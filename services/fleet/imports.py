@@ -65,7 +65,7 @@ def judged(path: Path, key: StreamKey, now: UtcMillis, *, naive_is_utc: bool) ->
         BadCandles: rows that cannot be; names the first with number, value and reason.
     """
     bars, first, last, steps = 0, 0, -1, set[int]()
-    for rows in _rows(path, naive_is_utc):
+    for rows in _rows(path, key, naive_is_utc):
         _judge(path, key, rows, last, now)
         times = rows.table[:, 0].astype(np.int64)
         first = first if bars else int(times[0])
@@ -149,11 +149,11 @@ def imported(
     return brought
 
 
-def _rows(path: Path, naive_is_utc: bool) -> Iterator[_Rows]:
+def _rows(path: Path, key: StreamKey, naive_is_utc: bool) -> Iterator[_Rows]:
     """The file's pieces, each with its neighbours."""
     none = np.zeros((0, 6))
     before, waiting = none, None
-    for piece in read_pieces(path, naive_is_utc=naive_is_utc):
+    for piece in read_pieces(path, naive_is_utc=naive_is_utc, dates=key.trades_in_sessions and key.step == DAY):
         if waiting is not None:
             yield _Rows(waiting.first, before, waiting.table, piece.table[:NEIGHBOURS])
             before = waiting.table[-NEIGHBOURS:]
@@ -164,7 +164,7 @@ def _rows(path: Path, naive_is_utc: bool) -> Iterator[_Rows]:
 
 def _frames(source: Source, key: StreamKey) -> Iterator[CandleFrame]:
     """The judged bars again, a chunk at a time."""
-    for rows in _rows(source.path, source.naive_is_utc):
+    for rows in _rows(source.path, key, source.naive_is_utc):
         frame = screen_table(key.step, rows.table).frame
         for at in range(0, len(frame), CHUNK):
             yield frame.take(slice(at, at + CHUNK))
@@ -175,7 +175,7 @@ def _judge(path: Path, key: StreamKey, rows: _Rows, last: UtcMillis, now: UtcMil
     bad: dict[int, str] = {}
     for index in np.flatnonzero(np.diff(times, prepend=last) < 0).tolist():
         bad[index] = "it goes back in time; sort the file by its time"
-    earliest = _EARLIEST if "/" in key.symbol else _EARLIEST_TICKER
+    earliest = _EARLIEST_TICKER if key.trades_in_sessions else _EARLIEST
     for index in np.flatnonzero(times < earliest).tolist():
         bad[index] = f"no candles are so old, so its time was meant otherwise; write it as {_UTC_EXAMPLE}"
     for index in np.flatnonzero(times + key.step > now).tolist():

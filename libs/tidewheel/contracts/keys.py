@@ -73,13 +73,14 @@ class StreamKey:
         return step_millis(self.timeframe)
 
     @property
-    def longest_step(self) -> int:
-        """Distance of two neighbouring bars beyond which one is missing, ms.
+    def trades_in_sessions(self) -> bool:
+        """Whether its market closes, at night and at weekends: a ticker's (`AAPL`); ccxt's symbols have a slash."""
+        return "/" not in self.symbol
 
-        ccxt's symbols trade around the clock. One without a slash is a ticker (`AAPL`): it trades in sessions, and
-        nights, weekends and holidays are no gaps.
-        """
-        return self.step if "/" in self.symbol else max(self.step, LONGEST_PAUSE)
+    @property
+    def longest_step(self) -> int:
+        """Distance of two neighbouring bars beyond which one is missing, ms; a closed market is no gap."""
+        return max(self.step, LONGEST_PAUSE) if self.trades_in_sessions else self.step
 
 
 @dataclass(frozen=True, order=True, slots=True)

@@ -25,6 +25,7 @@ _CSV_BLOCK = 1 << 20
 #: Largest epoch number of each unit, and how many ms one is: as the next larger unit it would lie before March 1973.
 _UNITS = ((10**11, "seconds", 1_000.0), (10**14, "milliseconds", 1.0), (10**17, "microseconds", 1e-3))
 _NANOSECONDS = ("nanoseconds", 1e-6)
+_MIDNIGHT = r"^\d{4}-\d{2}-\d{2}[ T]00:00(:00(\.0+)?)?([+-]\d{2}:?\d{2}|Z)$"
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -35,11 +36,12 @@ class Piece:
     table: Floats  #: open time in UTC ms, open, high, low, close, volume; shape [n, 6]
 
 
-def read_pieces(path: Path, *, naive_is_utc: bool = False) -> Iterator[Piece]:
+def read_pieces(path: Path, *, naive_is_utc: bool = False, dates: bool = False) -> Iterator[Piece]:
     """The rows of a file in its order, not judged.
 
     Args:
         naive_is_utc: times without a zone are UTC; otherwise they are refused.
+        dates: a midnight of any zone names its day (`2024-03-01 00:00:00-05:00`), as sessions are written.
 
     Raises:
         BadInput: the file cannot be read as candles, or its times could be meant in two ways.
@@ -51,7 +53,7 @@ def read_pieces(path: Path, *, naive_is_utc: bool = False) -> Iterator[Piece]:
     reader = {".csv": _csv_batches, ".parquet": _parquet_batches, ".feather": _feather_batches}.get(kind.lower())
     if reader is None:
         raise BadInput(f"{path} is neither a .feather nor a .parquet nor a .csv file; unpack or convert it first")
-    clock = _Clock(path, naive_is_utc)
+    clock = _Clock(path, naive_is_utc, dates)
     word = "line" if reader is _csv_batches else "row"
     try:
         for first, columns in reader(path):
@@ -199,8 +201,8 @@ def _numbers(column: Any, name: str, where: _Where) -> Floats:
 class _Clock:
     """Reads times of one file, whose unit must stay the same."""
 
-    def __init__(self, path: Path, naive_is_utc: bool) -> None:
-        self._path, self._naive_is_utc = path, naive_is_utc
+    def __init__(self, path: Path, naive_is_utc: bool, dates: bool) -> None:
+        self._path, self._naive_is_utc, self._dates = path, naive_is_utc, dates
         self._unit: str | None = None
 
     def millis(self, column: Any, where: _Where) -> Floats:
@@ -213,12 +215,15 @@ class _Clock:
             raise where.bad(column.is_null().to_pylist().index(True), "its time is missing; mend or remove it")
         kind = column.type
         if kinds.is_string(kind) or kinds.is_large_string(kind):
+            column = _dated(column) if self._dates else column
             column = self._parsed(column, where)
             kind = column.type
         if kinds.is_integer(kind) or kinds.is_floating(kind):
             return self._epoch(column.cast(pa.float64()).to_numpy(zero_copy_only=False), where)
         if kinds.is_date(kind) or kinds.is_timestamp(kind):
             zone = getattr(kind, "tz", None)
+            if zone is not None and self._dates:
+                return _local_days(column)
             if zone is None and not self._naive_is_utc:
                 raise BadInput(
                     f"{self._path}: its times, such as {column[0].as_py()}, bear no zone; if they are UTC, say so "
@@ -264,6 +269,28 @@ class _Clock:
             index = int(np.argmax(odd))
             raise where.bad(index, f"its time {numbers[index]:g} is no UTC time; mend or remove it")
         return millis
+
+
+def _dated(column: Any) -> Any:
+    """Midnights of any zone as those of UTC, where the column holds nothing else; else the column."""
+    import pyarrow.compute as pc
+
+    midnights = pc.all(pc.match_substring_regex(column, _MIDNIGHT)).as_py()
+    return (
+        pc.binary_join_element_wise(pc.utf8_slice_codeunits(column, 0, 10), "T00:00:00Z", "") if midnights else column
+    )
+
+
+def _local_days(column: Any) -> Floats:
+    """Zoned timestamps as UTC ms; where all are midnights of their zone, as those of UTC."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    local = pc.local_timestamp(column.cast(pa.timestamp("ms", column.type.tz), safe=False))
+    midnights = pc.all(pc.equal(local, pc.floor_temporal(local, unit="day"))).as_py()
+    chosen = local if midnights else column.cast(pa.timestamp("ms", column.type.tz), safe=False)
+    ms: Ints = chosen.cast(pa.int64()).to_numpy(zero_copy_only=False)
+    return ms.astype(np.float64)
 
 
 def _unit(number: float) -> tuple[str, float]:

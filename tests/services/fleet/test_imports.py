@@ -319,17 +319,35 @@ def test_what_is_meant_as_a_pair_is_no_ticker(
     [
         ("Date,Open,High,Low,Close\n2024-03-01,1,1,1,1\n", "no column of volumes; add one, of zeros where nobody"),
         ("Date,Open,High,Low,Close,Volume\n2024-03-01,1,1,1,1,\n", "line 2: its volume is ''"),
-        ("Date,Open,High,Low,Close,Volume\n2024-03-01 00:00:00-05:00,1,1,1,1,1\n", "write its date alone, such as"),
+        ("Date,Open,High,Low,Close,Volume\n2024-03-01 16:00:00-05:00,1,1,1,1,1\n", "write its date alone, such as"),
         ("Date,Open,High,Low,Close,Volume\n20240301,1,1,1,1,1\n", "its time was meant otherwise; write it as 2024"),
         ("Date,Open,High,Low,Close,Volume\n03/01/2024,1,1,1,1,1\n", "its time is '03/01/2024'; write UTC"),
     ],
-    ids=["no volume", "a volume missing", "midnight in New York", "a number as a date", "month first"],
+    ids=["no volume", "a volume missing", "a close in New York", "a number as a date", "month first"],
 )
 def test_days_that_people_have_are_refused_with_a_remedy(content: str, sentence: str, tmp_path: Path) -> None:
     """What cannot be taken as it is says how to write it."""
     (tmp_path / "a.csv").write_text(content)
     with pytest.raises(TidewheelError, match=sentence):
         judged(tmp_path / "a.csv", StreamKey("stocks", "AAPL", "1d"), parse_time("2025-01-01"), naive_is_utc=True)
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_midnight_of_the_market_names_its_session(kind: str, tmp_path: Path) -> None:
+    """As libraries write a share's days: in its exchange's zone, summer time and winter time; a coin's are UTC days."""
+    days = ["2024-03-08", "2024-03-11"]
+    texts = [f"{days[0]} 00:00:00-05:00", f"{days[1]} 00:00:00-04:00"]
+    file = tmp_path / f"AAPL.{kind}"
+    if kind == "csv":
+        file.write_text("\n".join(["Date,Open,High,Low,Close,Volume", *(f"{text},5,6,4,5,9" for text in texts)]) + "\n")
+    else:
+        zoned = pa.array([parse_time(text) for text in texts]).cast(pa.timestamp("ms", "America/New_York"))
+        columns = {name: [5.0, 5.0] for name in ("Open", "High", "Low", "Close", "Volume")}
+        parquet.write_table(pa.table({"Date": zoned, **columns}), str(file))
+    source = judged(file, StreamKey("stocks", "AAPL", "1d"), parse_time("2025-01-01"), naive_is_utc=False)
+    assert (source.first, source.last) == tuple(parse_time(day) for day in days)
+    with pytest.raises(BadCandles, match="not a multiple of the timeframe"):
+        judged(file, StreamKey("binance", "BTC/USDT", "1d"), parse_time("2025-01-01"), naive_is_utc=False)
 
 
 def test_prices_that_stand_still_and_volumes_of_nothing_go_in(tmp_path: Path) -> None:
