@@ -37,6 +37,7 @@ MEMORY_BYTES = 256 * 1024 * 1024
 METRIC = "brier"
 _HASH_DIGITS = 16  #: of the config hash, in the folder's name
 _SUPERSEDED_MS = DAY  #: for which a version that is not current stays: somebody may be about to read it
+_SKEW_MS = HOUR  #: a time so far ahead is none that a clock told
 _log = logging.getLogger(__name__)
 
 
@@ -97,8 +98,8 @@ class CachedModel:
     @classmethod
     def of(cls, made: Made) -> "CachedModel":
         """The entry that would be saved, without saving it."""
-        manifest, files = describe(family_of(made.config_hash), entry_files(made), _bundle_meta(made))
-        metadata = _metadata(manifest, Meta.read(files[META_FILE]), manifest.created_at)
+        manifest, written = describe(family_of(made.config_hash), entry_files(made), _bundle_meta(made))
+        metadata = _metadata(manifest, Meta.read(written[META_FILE]), manifest.created_at)
         return cls(metadata=metadata, model=made.model, gathered=made.gathered, source="fitted")
 
     @property
@@ -211,13 +212,13 @@ class ModelCache:
         staged = self._store.stage(family, entry_files(made), meta)
         try:
             self._store.quarantine(family, staged.version)
-            with self._store.publishing(staged) as made_before:
-                os.utime(made_before)  # the same data again: whoever is told of it now may be about to read it
+            with self._store.publishing(staged) as published:
+                os.utime(published)  # made again, it is young again: whoever is told of it may be about to read it
                 if keep:
                     self._store.point(family, staged.version, at=made.read_at, reason="fitted")
         finally:
             self._store.discard(staged)
-        self._prune(family)
+        self._store.prune(family, superseded(self._store, family))
         try:
             return self.read(made.config_hash, staged.version).metadata
         except NotFound:  # cleared in this very moment
@@ -272,13 +273,13 @@ class ModelCache:
         return CachedModel(metadata=metadata, model=model, gathered=gathered, source="disk")
 
     def _updated_at(self, family: str, bundle: str, created_at: UtcMillis) -> UtcMillis:
-        """When the version was last pointed at; when it was made, where that was not written down."""
+        """When the version was last pointed at; when it was made, where that was not written down, or cannot be."""
         try:
             record = self._store.registry(family) or {}
-        except BadBundle:
-            record = {}
-        at = record.get("promoted_at")
-        return parse_time(at) if record.get("version") == bundle and isinstance(at, str) else created_at
+            at = parse_time(str(record.get("promoted_at")))
+        except (BadBundle, BadInput):
+            return created_at
+        return at if record.get("version") == bundle and at < _now() + _SKEW_MS else created_at
 
     def _read_at(self, listed: Listed) -> float:
         if listed.metadata is not None:
@@ -291,17 +292,16 @@ class ModelCache:
         if aside is not None:
             self._on_damage(aside, why)
 
-    def _prune(self, family: str) -> None:
-        """Remove the versions that another replaced more than a day ago."""
-        old = _now() - _SUPERSEDED_MS
-        self._store.prune(
-            family,
-            [
-                version
-                for version in self._store.versions(family)
-                if _written_at(self._store.path(family, version)) < old
-            ],
-        )
+
+def superseded(store: ModelStore, family: str) -> list[str]:
+    """Versions that nobody needs: replaced by another, or never meant to be kept, and a day old."""
+    try:
+        current = store.current(family)
+    except BadBundle:  # it names nothing that could be kept
+        current = None
+    old = _now() - _SUPERSEDED_MS
+    others = [version for version in store.versions(family) if version != current]
+    return [version for version in others if _written_at(store.path(family, version)) < old]
 
 
 def _bundle_meta(made: Made) -> BundleMeta:

@@ -103,14 +103,6 @@ def dips(sessions: CandleFrame, config: BounceHunterConfig) -> Dips:
     return Dips(sessions.open_time[at], rows, label, known_at)
 
 
-def traded(sessions: CandleFrame) -> Floats:
-    """Mean of price times volume over 21 sessions, shape [n]; NaN where there are fewer."""
-    found = np.full(len(sessions), np.nan)
-    at = np.arange(_TRADED - 1, len(sessions))
-    found[at] = _means(sessions.close * sessions.volume, _TRADED, at)
-    return found
-
-
 def require_adjusted(ticker: str, sessions: CandleFrame) -> None:
     """Refuse prices that jump overnight as an unadjusted split does.
 

@@ -20,7 +20,7 @@ def _daily(text: str | None) -> str | None:
     except BadInput as problem:
         raise ValueError(problem.detail) from None
     if key.step != DAY:
-        raise ValueError("its bars are not of a day; name a stream such as stooq:VIX:1d")
+        raise ValueError("its bars are not of a day; name a stream such as cboe:^VIX:1d")
     return text
 
 
@@ -35,7 +35,7 @@ class BounceSettings(Settings):
     )
     bounce_vix: Annotated[str | None, AfterValidator(_daily)] = Field(
         None,
-        description="Stream of the volatility index that BounceHunter ranks, such as stooq:VIX:1d; alike for predictor "
+        description="Stream of the volatility index that BounceHunter ranks, such as cboe:^VIX:1d; alike for predictor "
         "and trainer. Default: the realised volatility of the universe.",
     )
 

@@ -4,20 +4,16 @@ The current version of a configuration stays until somebody clears it. Another o
 never meant to be kept. Of what was put aside as damaged the newest of a configuration stays, for a person to look at.
 """
 
-import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 from services.fleet.keeper.doomed import Doomed
-from tidewheel.bounce.entries import PREFIX
-from tidewheel.contracts.errors import BadBundle
+from tidewheel.bounce.entries import PREFIX, superseded
 from tidewheel.disk import held_bytes
 from tidewheel.modelstore.files import entries
 from tidewheel.modelstore.removal import remove
 from tidewheel.modelstore.store import ModelStore
-
-_OLD_SECONDS = 86_400  #: whoever was told to read such a version, a run's scan or a fit that grows from it, has done so
 
 
 def unneeded_entries(cache: ModelStore) -> Iterator[Doomed]:
@@ -32,10 +28,9 @@ def _replaced(cache: ModelStore, family: str) -> Iterator[Doomed]:
     def prune(version: str) -> bool:
         return bool(cache.prune(family, [version]))
 
-    for version in cache.versions(family):
+    for version in superseded(cache, family):
         path = cache.path(family, version)
-        if _age(path) > _OLD_SECONDS and _current(cache, family) != version:
-            yield Doomed(path, "not the current one of its configuration", held_bytes(path), partial(prune, version))
+        yield Doomed(path, "not the current one of its configuration", held_bytes(path), partial(prune, version))
 
 
 def _put_aside(cache: ModelStore, folder: Path) -> Iterator[Doomed]:
@@ -43,21 +38,6 @@ def _put_aside(cache: ModelStore, folder: Path) -> Iterator[Doomed]:
     for path in aside[:-1]:
         away = partial(remove, cache.models_dir, path)
         yield Doomed(path, "put aside as damaged, and not the newest such", held_bytes(path), away)
-
-
-def _current(cache: ModelStore, family: str) -> str | None:
-    """None also where the link is damaged: it names nothing that could be kept."""
-    try:
-        return cache.current(family)
-    except BadBundle:
-        return None
-
-
-def _age(path: Path) -> float:
-    try:
-        return time.time() - path.lstat().st_mtime
-    except FileNotFoundError:
-        return 0.0
 
 
 def _changed(path: Path) -> float:

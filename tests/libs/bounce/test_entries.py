@@ -1,5 +1,6 @@
 """The cache: proved at each load, bounded in memory, and never half of anything."""
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -62,10 +63,22 @@ def test_the_same_data_again_are_the_same_version_only_younger(made: Made, tmp_p
     assert second.age_hours(second.updated_at + 3 * HOUR) == 3
     assert not second.stale(second.updated_at + 24 * HOUR, 24)
     assert second.stale(second.updated_at + 24 * HOUR + 1, 24)
-    (tmp_path / "registry" / f"{family_of(made.config_hash)}.json").unlink()
-    told = ModelCache(tmp_path).metadata(made.config_hash)
+
+
+@pytest.mark.parametrize("written", [None, "damaged", "3026-11-21T00:00:00Z", ""])
+def test_an_age_that_cannot_be_is_that_of_the_version(made: Made, tmp_path: Path, written: str | None) -> None:
+    """The record beside an entry is gone, or says a time that is none, or is to come: it stops nobody."""
+    saved = ModelCache(tmp_path).save(replace(made, read_at=1_600_000_000_000))
+    path = tmp_path / "registry" / f"{family_of(made.config_hash)}.json"
+    record = json.loads(path.read_text())
+    path.unlink()
+    if written is not None:
+        path.write_text(json.dumps({**record, "promoted_at": written}))
+    told = ModelCache(tmp_path).get(made.config_hash)
     assert told is not None
-    assert told.updated_at == first.created_at
+    assert told.metadata.updated_at == saved.created_at > saved.updated_at
+    assert [each.fault for each in ModelCache(tmp_path).entries()] == [None]
+    assert ModelCache(tmp_path).clear().cleared == 1
 
 
 @pytest.mark.parametrize("name", ["model.json", "rows.npz", "volatility.npz", "meta.json", "manifest.json"])

@@ -18,7 +18,6 @@ from tidewheel.features.bounce import (
     require_history,
     signature,
     table,
-    traded,
 )
 from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.rowsums import row_squares, row_sums
@@ -73,7 +72,8 @@ def test_features_are_the_documented_formulas() -> None:
         }
         np.testing.assert_allclose(rows[at], [expected[name] for name in OWN], rtol=1e-9, atol=1e-12)
     assert np.isnan(rows[:199]).all()
-    assert traded(frame)[300] == pytest.approx(rolled(close * frame.volume, 21, 300).mean())
+    _, (money,) = newest([frame.take(slice(301))])
+    assert money == pytest.approx(rolled(close * frame.volume, 21, 300).mean())
 
 
 def test_no_row_knows_the_future_nor_where_the_frame_begins() -> None:
@@ -187,7 +187,7 @@ def test_the_newest_rows_of_many_tickers_are_each_ones_own() -> None:
     for sessions, row, sold in zip(mixed, rows, money, strict=True):
         last = table(sessions)[-1] if len(sessions) else np.full(len(OWN), np.nan)
         assert row.tobytes() == last.tobytes()
-        assert np.isnan(last[2]) or sold == traded(sessions)[-1]
+        assert np.isnan(last[2]) or sold == newest([sessions])[1][0]
     assert [place for place, row in enumerate(rows) if np.isnan(row).all()] == [5, 6, 8]
     assert [len(part) for part in newest([])] == [0, 0]
     with pytest.raises(BadInput, match="the bars are 3600 s long"):
