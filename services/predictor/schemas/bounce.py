@@ -176,11 +176,6 @@ class PendingRun(Answer):
     state: RunState
     follow: str = Field(description="Where to look; once it has ended, ask again.", examples=["/runs/7"])
 
-    @classmethod
-    def of(cls, run_id: int, state: RunState) -> "PendingRun":
-        """The run to follow."""
-        return cls(run_id=run_id, state=state, follow=f"/runs/{run_id}")
-
 
 class IncrementalRequest(RequestBody):
     """Which tickers an entry grows by."""

@@ -103,6 +103,7 @@ def test_a_model_comes_from_memory_else_from_disk_else_from_a_run(ledger: Ledger
     assert [each["cache_info"]["run_id"] for each in told if each["cache_info"]["run_id"]] == sorted(runs)
     assert {run.trigger for run in runs.values()} == {"scan"}
     assert {run.state for run in runs.values()} == {RunState.PROMOTED}
+    assert after["cache_info"]["updated_at"] == first["cache_info"]["updated_at"], "what was bypassed is not kept"
     assert old["cache_info"]["updated_at"] > refreshed["cache_info"]["updated_at"] > first["cache_info"]["updated_at"]
 
     (signal,) = first["signals"]
@@ -263,6 +264,16 @@ def test_a_run_that_was_cancelled_says_so(ledger: Ledger, predictor: Predictor) 
 
 
 @pytest.mark.usefixtures("stocked", "trainer")
+def test_a_predictor_that_looks_elsewhere_says_so(predictor: Predictor, tmp_path: Path) -> None:
+    """The run went well and its model is not to be found: the sentence names the setting that may differ."""
+    with predictor(model_cache_dir=tmp_path / "elsewhere") as client:
+        answer = client.post(SCAN, json={"tickers": TICKERS})
+
+    assert problem(answer) == (409, "cache_cleared")
+    assert "the same MODEL_CACHE_DIR" in answer.json()["detail"]
+
+
+@pytest.mark.usefixtures("stocked", "trainer")
 def test_the_cache_is_told_and_cleared(predictor: Predictor) -> None:
     """The document's keys; the entry updated last is meant unless another is named; what is young stays."""
     with predictor() as client:
@@ -313,6 +324,7 @@ def test_an_entry_grows_by_tickers(ledger: Ledger, predictor: Predictor) -> None
         child = client.post(grow, json={"new_tickers": ["tsla"]}).json()
         scan = scanned(client)
         anew = client.post(grow, json={"config_hash": base["config_hash"]}).json()
+        both = client.post(grow, json={"new_tickers": ["AAPL", "TSLA"], "config_hash": base["config_hash"]}).json()
         unknown = client.post(grow, json={"new_tickers": ["NOBODY"]})
 
     assert problem(nothing) == (404, "no_cached_model")
@@ -321,8 +333,10 @@ def test_an_entry_grows_by_tickers(ledger: Ledger, predictor: Predictor) -> None
     assert scan["cache_info"]["source"] in ("disk", "memory") and child["training_samples"] > base["training_samples"]
     assert (anew["added"], anew["refreshed"]) == ([], TICKERS[:3])
     assert anew["config_hash"] == base["config_hash"] and anew["updated_at"] > base["updated_at"]
+    assert (both["added"], both["refreshed"]) == (["TSLA"], TICKERS[:3])
+    assert both["bundle"] == child["bundle"], "what has grown is what is fitted at once, to the byte"
     assert problem(unknown) == (422, "unknown_ticker")
-    assert [run.trigger for run in ledger.runs.list()] == ["incremental", "incremental", "scan"]
+    assert [run.trigger for run in ledger.runs.list()] == [*["incremental"] * 3, "scan"]
 
 
 @pytest.mark.usefixtures("trainer")
