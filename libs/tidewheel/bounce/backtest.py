@@ -1,7 +1,8 @@
 """A backtest: what trading the signals would have come to, had each been decided with what was known at its close.
 
 Each month a model is fitted on the dips whose ends were known when its first session closed, and judges that month's
-dips; what it finds is bought at the next open (`portfolio.py`).
+dips; what it finds is bought at the next open (`portfolio.py`). Every order is filled and moves no price: how much
+money a market bears, beyond what `min_adv_usd` keeps out, is not looked at.
 """
 
 from collections.abc import Mapping

@@ -33,7 +33,7 @@ def picture(time: Ints, equity: Floats, benchmark: Floats, capital: float) -> st
     both = {"strategy": equity, "benchmark": benchmark}
     every = np.concatenate([[capital], *both.values()])
     up = Axis(float(every.min()), float(every.max()), _EQUITY[1], _EQUITY[0])
-    _values(drawn, up, [brief(value) for value in up.ticks()])
+    _values(drawn, up, [f"{value:,.10g}" if abs(value) < 1e9 else brief(value) for value in up.ticks()])
     under = {name: drawdown(series, capital) for name, series in both.items()}
     down = Axis(min(float(np.concatenate([*under.values()]).min()), -0.01), 0.0, _DRAWDOWN[1], _DRAWDOWN[0])
     _values(drawn, down, [f"{100 * value:g} %" for value in down.ticks(3)], 3)

@@ -9,8 +9,9 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 
+from tests.libs.models.test_bounce import rows as dip_rows
 from tests.tickers import stock
-from tidewheel.bounce.backtest import Backtest, BacktestTerms, backtest
+from tidewheel.bounce.backtest import Backtest, BacktestTerms, _Signals, backtest
 from tidewheel.bounce.backtesting import backtest_of, in_child
 from tidewheel.bounce.gathering import Gathered, Told, Volatility
 from tidewheel.bounce.market import DailyBars
@@ -95,6 +96,35 @@ def test_every_signal_is_bought_or_counted(done: Backtest) -> None:
     assert figures.dips == int(((rows.time >= START) & (rows.time <= END)).sum()) > 20
     assert figures.dips_without_model == 0
     assert figures.signals == figures.trades + sum(figures.signals_not_taken.values())
+
+
+def test_a_day_s_signals_are_the_likely_ones_in_an_upward_market_the_best_first() -> None:
+    """Told again from the rows of many days with several dips each."""
+    rows = dip_rows(900)
+    time = np.unique(rows.time)
+    signals = _Signals(rows, CONFIG, time)
+    months = time.astype("datetime64[ms]").astype("datetime64[M]")
+    models: dict[int, BounceModel] = {}
+    several = 0
+    for day in range(120, 180):
+        first = int(np.flatnonzero(months == months[day])[0])
+        if first not in models:
+            models[first] = BounceModel.fit(rows.known(int(time[first]) + DAY), fewest=CONFIG.min_event_samples)
+        model = models[first]
+        expected = []
+        for one in range(len(rows)):
+            row = rows.take(slice(one, one + 1))
+            if row.time[0] == time[day] and row.features[0, 3] > -0.12:
+                chance = float(model.probability(row.features)[0])
+                if chance >= (0.55 if row.features[0, 6] >= 0.8 else 0.5):
+                    expected.append((-chance, int(row.ticker[0])))
+        found = signals.of(day)
+        assert [(wish.probability, wish.column) for wish in found] == [
+            (-less, column) for less, column in sorted(expected)
+        ]
+        assert all(wish.known_at == model.known_at for wish in found)
+        several += len(expected) > 1
+    assert several > 10
 
 
 def bought_at_once(self: Portfolio, day: int, wishes: list[Wish], equity: float) -> None:
