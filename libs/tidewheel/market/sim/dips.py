@@ -3,7 +3,8 @@
 A market factor moves all of them, calmly or wildly for weeks at a time; each adds moves of its own. Where a ticker has
 dipped (the same z5 and RSI(2) that BounceHunter asks for by default), its fate is drawn: within four sessions it
 gains 3 % before it has lost 3 %, or the other way round. The chance of the first rises with its return over 63
-sessions, as far as `edge` goes; with `edge=0` nothing tells a bounce from a fall.
+sessions, as far as `edge` goes; with `edge=0` nothing tells a bounce from a fall. A share of `undecided` does neither
+within five sessions.
 
 Everything is made; no real ticker ever traded like this. Sessions are weekdays.
 """
@@ -29,6 +30,7 @@ _PULL = 0.004  #: share of its distance from where it began, and of its growth, 
 _GROWTH = 0.0004  #: log return of a session that everything leans to
 _Z5, _RSI2 = -1.5, 10.0  #: BounceHunter's own limits
 _TREND, _DEVIATION, _WARM = 63, 60, 64  #: sessions
+_IDLE = 5  #: sessions after which a dip that touched neither margin is over
 _EVEN = -0.06  #: return over 63 sessions of a usual dip, which bounces as often as not
 _SPREAD = 0.10  #: so much more moves the chance as far as one unit of edge does
 
@@ -52,12 +54,14 @@ def dips_market(
     seed: int = 1,
     *,
     edge: float = 1.5,
+    undecided: float = 0.0,
     start: UtcMillis = START,
 ) -> DipsMarket:
     """That many sessions of each ticker from the first weekday on; the same arguments give the same bars.
 
     Args:
         edge: what the return over 63 sessions tells of a dip's end, in logits for each 10 %; 0: nothing.
+        undecided: share of dips that touch neither margin in five sessions, so that they count as none.
 
     Raises:
         BadInput: fewer than 2 sessions, no ticker, or the seed is negative.
@@ -65,7 +69,7 @@ def dips_market(
     if sessions < 2 or not tickers or seed < 0:
         raise BadInput(f"{sessions} sessions of {len(tickers)} tickers with the seed {seed} make no market")
     rng = np.random.default_rng(seed)
-    walk = _Walk(len(tickers), sessions, rng, edge)
+    walk = _Walk(len(tickers), sessions, rng, edge, undecided)
     for session in range(sessions):
         walk.step(session)
     traded = np.round(rng.lognormal(np.log(5e7), 0.3, walk.prices[3].shape) / walk.prices[3])
@@ -99,8 +103,8 @@ def write_days(path: Path, frame: CandleFrame) -> Path:
 class _Walk:
     """All tickers, a session at a time."""
 
-    def __init__(self, tickers: int, sessions: int, rng: np.random.Generator, edge: float) -> None:
-        self._rng, self._edge = rng, edge
+    def __init__(self, tickers: int, sessions: int, rng: np.random.Generator, edge: float, undecided: float) -> None:
+        self._rng, self._edge, self._undecided = rng, edge, undecided
         shape = (sessions, tickers)
         self.prices = np.zeros((4, *shape))  #: open, high, low, close
         self.chance, self.bounced = np.full(shape, np.nan), np.full(shape, -1, np.int64)
@@ -111,12 +115,13 @@ class _Walk:
         self._gain, self._loss = np.zeros(tickers), np.zeros(tickers)
         #: Sessions until a dip's fate, 0 = none waits; where the price stood, and which way it goes.
         self._wait, self._entry, self._up = np.zeros(tickers, int), np.ones(tickers), np.zeros(tickers, bool)
+        self._idle = np.zeros(tickers, bool)  #: nothing comes of the dip that waits
 
     def step(self, session: int) -> None:
         """One session of all tickers, then whoever has dipped by its close."""
         before = self.prices[3, session - 1] if session else np.exp(self._first)
         opened, high, low, close = self._free(session, before)
-        waits, ends = self._wait > 1, self._wait == 1
+        waits, ends = self._wait > 1, (self._wait == 1) & ~self._idle
         for which, fate in ((waits, self._rest(before)), (ends, self._fate(before))):
             for column, values in zip((opened, high, low, close), fate, strict=True):
                 column[which] = values[which]
@@ -146,6 +151,10 @@ class _Walk:
     def _rest(self, before: Floats) -> tuple[Floats, Floats, Floats, Floats]:
         """A quiet session that leaves the fate open and is no dip itself: a small gain."""
         gain = 1.0 + self._rng.uniform(0.004, 0.006, len(before))
+        # Five of them stay below 3 %, the first ends the dip.
+        gain[self._idle] = np.where(self._wait == _IDLE + 1, 1.012, 1.0025)[self._idle]
+        # After a deep fall it takes more to lift the RSI(2) above its limit.
+        gain = np.maximum(gain, 1.0 + (self._loss / 8.0 - self._gain) / before)
         return before * 1.001, before * gain * 1.001, before * 0.998, before * gain
 
     def _fate(self, before: Floats) -> tuple[Floats, Floats, Floats, Floats]:
@@ -167,8 +176,12 @@ class _Walk:
         trend = close[-1] / close[-1 - _TREND] - 1.0
         chance = 1.0 / (1.0 + np.exp(-self._edge * np.clip((trend - _EVEN) / _SPREAD, -1.0, 1.5)))
         draws = self._rng.uniform(0.0, 1.0, len(trend)), self._rng.integers(1, 5, len(trend))
-        up = draws[0] < chance
+        up, wait = draws[0] < chance, draws[1]
+        if self._undecided:
+            idle = self._rng.uniform(0.0, 1.0, len(trend)) < self._undecided
+            up, wait, chance = up & ~idle, np.where(idle, _IDLE + 1, wait), chance * (1.0 - self._undecided)
+            self._idle = np.where(dipped, idle, self._idle)
         self._up, self._entry = np.where(dipped, up, self._up), np.where(dipped, close[-1], self._entry)
-        self._wait = np.where(dipped, draws[1], self._wait)
+        self._wait = np.where(dipped, wait, self._wait)
         self.chance[session, dipped] = chance[dipped]
         self.bounced[session, dipped] = up[dipped]

@@ -11,9 +11,10 @@ from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.market.sim.dips import SESSIONS, TICKERS, DipsMarket, dips_market
 
 FIRST, LATER = TICKERS[:3], TICKERS[3:]  #: what is scanned at once, and what joins in time
-LIKELY = 0.75  #: chance of a bounce from which on a signal is to be expected
+LIKELY = 0.7  #: chance of a bounce from which on a signal is to be expected
 COIN, COIN_FILE = "BTC/USDT", "BTC_USDT-1d.csv"
 WINDOW, HORIZON, MARGIN = 200, 5, 0.03  #: sessions behind a dip and ahead of it, and what it gains or loses
+_UNDECIDED = 0.1  #: share of dips that end after five sessions, without a touch
 _ROOM = 20  #: sessions that pass in the story at least
 
 
@@ -59,7 +60,7 @@ def _known(frame: CandleFrame, chance: Floats, today: int) -> int:
 
 def truth(seed: int) -> Truth:
     """The market of that seed; a first ticker's bounce is likely where the story begins, and again where it ends."""
-    market = dips_market(seed=seed)
+    market = dips_market(seed=seed, undecided=_UNDECIDED)
     highest = np.nan_to_num([market.chance[ticker] for ticker in FIRST]).max(axis=0)
     likely = np.flatnonzero(highest >= LIKELY)
     today = int(likely[likely <= likely[-1] - _ROOM][-1])
@@ -82,9 +83,9 @@ def unusable(frame: CandleFrame) -> dict[str, CandleFrame]:
     }
 
 
-def write_coin(folder: Path, seed: int) -> tuple[Path, CandleFrame]:
+def write_coin(folder: Path, seed: int, days: int = SESSIONS) -> tuple[Path, CandleFrame]:
     """Days of a coin, which trades on Sundays too, as a file that the simulated exchange replays."""
-    made = dips_market(["COIN"], SESSIONS, seed + 1).frames["COIN"]
+    made = dips_market(["COIN"], days, seed + 1).frames["COIN"]
     times = made.open_time[0] + DAY * np.arange(len(made), dtype=np.int64)
     frame = replace(made, open_time=times, available_at=times + DAY)
     path = folder / COIN_FILE

@@ -12,7 +12,7 @@ import httpx
 from services.fleet.display import Display
 from services.fleet.story import SETTINGS, Stage, Step, StepFailed, ingest, play, start
 from services.fleet.tour.bounce import market
-from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals
+from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals, hold_skill
 from services.fleet.tour.bounce.market import FIRST, LATER, Truth
 from services.fleet.tour.checks import Checks
 from services.fleet.tour.command import tidewheel
@@ -203,6 +203,7 @@ def _join(tour: Tour, stage: Stage) -> None:
     tour.checks.that("of all five", told.get("tickers") == sorted(TICKERS), told)
     # It reads them as far as its parent had read.
     hold_model(tour.checks, "incremental", told, tour.truth.known(TICKERS))
+    hold_skill(tour.checks, "incremental", told["metrics"])
     five = _scan(tour, stage, "five", TICKERS)
     _source(tour, "five", "memory", "disk")
     hold_equal(tour.checks, "the child and its scan", told, five["cache_info"], ENTRY)

@@ -20,8 +20,8 @@ CONFIG = BounceHunterConfig.of(TICKERS)
 
 
 @cache
-def market(edge: float = 1.5) -> DipsMarket:
-    return dips_market(edge=edge)
+def market(edge: float = 1.5, undecided: float = 0.0) -> DipsMarket:
+    return dips_market(edge=edge, undecided=undecided)
 
 
 def rows_of(made: DipsMarket) -> DipRows:
@@ -60,10 +60,10 @@ def test_sessions_are_weekdays_and_the_seed_gives_the_bars() -> None:
         dips_market(sessions=1)
 
 
-@pytest.mark.parametrize("edge", [1.5, 0.0])
-def test_each_dip_ends_as_was_drawn(edge: float) -> None:
+@pytest.mark.parametrize(("edge", "undecided"), [(1.5, 0.0), (0.0, 0.0), (1.5, 0.2)])
+def test_each_dip_ends_as_was_drawn(edge: float, undecided: float) -> None:
     """Every dip that the default configuration finds has a fate, and its label is that."""
-    made = market(edge)
+    made, over = market(edge, undecided), 0
     for ticker, frame in made.frames.items():
         found = dips(frame, CONFIG)
         at = np.searchsorted(frame.open_time, found.time)
@@ -71,10 +71,12 @@ def test_each_dip_ends_as_was_drawn(edge: float) -> None:
         assert known.sum() > 45
         assert np.array_equal(fate[known], found.label[known])
         assert not np.isnan(made.chance[ticker][at]).any()
+        over += int((found.known_at[known] > frame.open_time[np.minimum(at[known] + 4, SESSIONS - 1)] + DAY).sum())
     chance = np.concatenate([each[~np.isnan(each)] for each in made.chance.values()])
     came = np.concatenate([each[each >= 0] for each in made.bounced.values()])
     assert abs(came.mean() - chance.mean()) < 0.06
-    assert (np.ptp(chance) > 0.6) == (edge > 0)
+    assert (over > 30) == (undecided > 0)
+    assert (np.ptp(chance) > 0.55) == (edge > 0)
 
 
 def test_a_model_has_skill_where_there_is_an_edge_and_none_where_there_is_none() -> None:

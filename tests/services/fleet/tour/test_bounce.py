@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from services.fleet.display import Lines
-from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals
+from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals, hold_skill
 from services.fleet.tour.bounce.market import COIN, FIRST, LIKELY, Truth, truth, unusable, write_coin
 from services.fleet.tour.checks import Checks
 from tidewheel.bounce.gathering import left_out
@@ -116,6 +116,7 @@ def test_a_model_that_learnt_otherwise_is_a_violation(lie: dict[str, Any], seen:
     checks = Checks(Lines())
     metrics = {"auc": 0.7, "brier": 0.2, "brier_of_base_rate": 0.24}
     hold_model(checks, "x", {"training_samples": 100, "metrics": metrics | lie} | lie, 100)
+    hold_skill(checks, "x", metrics | lie)
     hold_equal(checks, "x", {"signals": []}, {"signals": []}, ("signals",))
     assert len(checks.violations) == (seen is not None) and (seen or "") in "".join(checks.violations)
     hold_equal(checks, "x", {"signals": [1]}, {"signals": []}, ("signals",))
@@ -161,7 +162,7 @@ def test_a_trade_that_could_not_be_is_a_violation(lie: dict[str, Any], seen: str
 
 def test_the_coin_is_replayed_as_it_was_written(tmp_path: Path) -> None:
     """On Sundays too."""
-    path, frame = write_coin(tmp_path, 1)
+    path, frame = write_coin(tmp_path, 1, days=300)
     (series,) = replayed((str(path),)).series
     assert (series.symbol, series.timeframe, len(series.frame.segments())) == (COIN, "1d", 1)
     assert np.array_equal(series.frame.matrix(), frame.matrix())
