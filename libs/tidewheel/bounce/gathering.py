@@ -94,7 +94,7 @@ def gather(bars: DailyBars, config: BounceHunterConfig, tickers: Iterable[str]) 
     """
     streams = bars.streams(tickers)
     for (ticker, stream), sessions in zip(streams.items(), bars.history(streams.values(), config.as_of), strict=True):
-        why = left_out(ticker, sessions, config)
+        why = why_unusable(ticker, sessions, config)
         yield (
             ticker,
             why or Told(
@@ -106,7 +106,7 @@ def gather(bars: DailyBars, config: BounceHunterConfig, tickers: Iterable[str]) 
         )  # fmt: skip
 
 
-def left_out(ticker: str, sessions: CandleFrame, config: BounceHunterConfig) -> str | None:
+def why_unusable(ticker: str, sessions: CandleFrame, config: BounceHunterConfig) -> str | None:
     """Why a ticker's bars cannot be used, or None; begins with a code."""
     try:
         require_history(ticker, sessions)

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from tidewheel.bounce.entries import CachedModel
-from tidewheel.bounce.gathering import left_out
+from tidewheel.bounce.gathering import why_unusable
 from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.bounce import HIGH_VOLATILITY, LOW_VOLATILITY, BounceHunterConfig
 from tidewheel.contracts.errors import BadInput, Conflict, NotEnoughData
@@ -116,7 +116,7 @@ def _left_out(sessions: Mapping[str, CandleFrame], config: BounceHunterConfig) -
     newest = max((int(frame.open_time[-1]) for frame in sessions.values() if len(frame)), default=0)
     found = {}
     for ticker, frame in sessions.items():
-        why = left_out(ticker, frame, config)
+        why = why_unusable(ticker, frame, config)
         if why is None and (last := int(frame.open_time[-1])) < newest - _BEHIND:
             why = (
                 f"behind: the newest session of {ticker} is of {iso(last)[:10]}, that of the universe of "

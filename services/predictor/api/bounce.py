@@ -29,14 +29,14 @@ Reader = Annotated[Actor, Depends(require(Scope.READ))]
 Trainer = Annotated[Actor, Depends(require(Scope.TRAIN))]
 MaxAge = Annotated[float, Query(ge=0, le=MAX_AGE_HOURS, description="An older entry is called stale.")]
 _NONE = problem("no_cached_model", "No model is cached, or none of that configuration.")
-_REFUSED: dict[int | str, dict[str, Any]] = {
+_FITTING: dict[int | str, dict[str, Any]] = {
     202: {"model": PendingRun, "description": "The model is still being fitted; follow the run, then ask again."},
     409: problem("run_cancelled", "The run was cancelled, or its model cleared before it was read."),
     422: problem("unknown_ticker", "A ticker is not in the ledger; or there are too few dips: says how many."),
     500: problem("fit_failed", "The run that was to fit the model failed; says why."),
     503: problem("role_away", "No trainer lives, or the ledger is away; `role` names the first."),
 }
-_TOO_MANY: dict[int | str, dict[str, Any]] = {
+_TRADING: dict[int | str, dict[str, Any]] = {
     422: problem("no_sessions", "No ticker has a session in that time, or is known; or a term cannot be meant."),
     429: problem("overloaded", "Others wait for their turn; come back when Retry-After has passed."),
 }
@@ -46,7 +46,7 @@ def router(scans: Scans) -> APIRouter:
     """Scanning, and looking after what was fitted for it."""
     routes = APIRouter(prefix="/api/bouncehunter", tags=["bouncehunter"])
 
-    @routes.post("/scan", response_model=ScanAnswer, responses=_REFUSED)
+    @routes.post("/scan", response_model=ScanAnswer, responses=_FITTING)
     async def scan(body: ScanRequest, actor: Reader) -> Response:
         """The tickers that have dipped in the newest session and will probably bounce before they fall further.
 
@@ -81,12 +81,12 @@ def router(scans: Scans) -> APIRouter:
         """Remove entries; the next scan fits anew."""
         return scans.entries.clear(older_than_days)
 
-    @routes.post("/train/incremental", response_model=IncrementalAnswer, responses={**_REFUSED, 404: _NONE})
+    @routes.post("/train/incremental", response_model=IncrementalAnswer, responses={**_FITTING, 404: _NONE})
     async def incremental(body: IncrementalRequest, actor: Trainer) -> Response:
         """Let an entry grow by tickers, of which alone the history is read; or read all of its own again."""
         return _answer(await scans.grow(body, actor))
 
-    @routes.post("/backtest", dependencies=[MAY_READ], response_model=BacktestAnswer, responses=_TOO_MANY)
+    @routes.post("/backtest", dependencies=[MAY_READ], response_model=BacktestAnswer, responses=_TRADING)
     async def backtest(body: BacktestRequest) -> Response:
         """What trading the signals would have come to: decided at a close, bought at the next open, each judged by a
         model of what was known then.

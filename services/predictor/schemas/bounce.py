@@ -1,6 +1,6 @@
 """`/api/bouncehunter`: what is asked and answered. Dates are of sessions; every other time is UTC ms."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import ConfigDict, Field
 
@@ -55,15 +55,14 @@ class EntryView(Answer):
     parent: str | None = Field(description="config_hash of the entry that it grew from.")
 
     @classmethod
-    def of(cls, metadata: ModelMetadata, now: UtcMillis, max_age_hours: float, **more: Any) -> "EntryView":
-        """From what the cache tells."""
-        derived = {
+    def of(cls, metadata: ModelMetadata, now: UtcMillis, max_age_hours: float, **more: Any) -> Self:
+        """From what the cache tells, and `more` of what an answer adds."""
+        more |= {
             "age_hours": metadata.age_hours(now),
             "stale": metadata.stale(now, max_age_hours),
             "as_of": metadata.config.as_of,
         }
-        told = {name: getattr(metadata, name) for name in EntryView.model_fields if name not in derived}
-        return cls(**told, **derived, **more)
+        return cls(**{name: getattr(metadata, name) for name in cls.model_fields if name not in more}, **more)
 
 
 class CacheInfo(EntryView):
@@ -88,7 +87,7 @@ class ListedView(Answer):
             name=listed.name,
             bytes=listed.bytes,
             fault=listed.fault,
-            info=None if listed.metadata is None else info_of(listed.metadata, now, max_age_hours),
+            info=None if listed.metadata is None else CacheInfo.of(listed.metadata, now, max_age_hours),
         )
 
 
@@ -147,7 +146,7 @@ class VolatilityView(Answer):
     """Where volatility stands in the past year."""
 
     source: str = Field(description="`universe`: its own realised volatility; else the stream of an index.")
-    percentile: float | None
+    percentile: float
     threshold: float = Field(description="Least probability of a signal there.")
 
 
@@ -161,9 +160,9 @@ class ScanAnswer(Answer):
     statistics: StatisticsView
     cache_info: ScanCacheInfo
     volatility: VolatilityView
-    session: str | None = Field(description="Date of the newest session of any ticker.")
+    session: str = Field(description="Date of the newest session of any ticker.")
     as_of: UtcMillis | None
-    data_as_of: UtcMillis | None = Field(description="Close of that session.")
+    data_as_of: UtcMillis = Field(description="Close of that session.")
     left_out: dict[str, str] = Field(description="Tickers that were not scanned, and why.")
     origin: Origin = Field(description="The least real one of the tickers.")
     warnings: list[str]
@@ -198,9 +197,3 @@ class IncrementalAnswer(CacheInfo):
     run_id: int
     added: list[str]
     refreshed: list[str] = Field(description="Tickers that were read again.")
-
-
-def info_of(metadata: ModelMetadata, now: UtcMillis, max_age_hours: float) -> CacheInfo:
-    """An entry with its tickers."""
-    more = {"tickers": list(metadata.tickers), "left_out": dict(metadata.left_out)}
-    return CacheInfo(**EntryView.of(metadata, now, max_age_hours).model_dump(), **more)

@@ -3,7 +3,6 @@
 from typing import Literal
 
 from services.predictor.schemas.bounce import (
-    EntryView,
     ScanAnswer,
     ScanCacheInfo,
     SignalView,
@@ -29,14 +28,13 @@ def answered(
 ) -> ScanAnswer:
     """The answer of a scan."""
     metadata, as_of = cached.metadata, cached.metadata.config.as_of
-    entry = EntryView.of(metadata, now, max_age_hours)
     return ScanAnswer(
         scan_timestamp=now,
         total_tickers_scanned=len(found.scanned),
         signals_found=len(found.signals),
         signals=[_signal(signal, found.volatility.regime) for signal in found.signals],
         statistics=_statistics(found, metadata),
-        cache_info=ScanCacheInfo(**entry.model_dump(), source=source, run_id=run_id),
+        cache_info=ScanCacheInfo.of(metadata, now, max_age_hours, source=source, run_id=run_id),
         volatility=VolatilityView(
             source=found.volatility.source, percentile=found.volatility.percentile, threshold=found.threshold
         ),

@@ -15,11 +15,10 @@ from services.predictor.schemas.bounce import (
     ScanAnswer,
     ScanRequest,
     Source,
-    info_of,
 )
 from services.predictor.service.bounce.answers import answered
 from services.predictor.service.bounce.backtests import Backtests
-from services.predictor.service.bounce.catalogue import Entries
+from services.predictor.service.bounce.entries import Entries
 from services.predictor.service.bounce.runs import FitRuns, fitted, pending
 from services.predictor.settings import PredictorSettings
 from tidewheel.bounce.entries import CachedModel, ModelCache, ModelMetadata, config_hash
@@ -101,9 +100,10 @@ class Scans:
         wanted = Wanted(fit.config, self._hash(fit.config))
         made = await self._work(lambda: self._made(wanted, run))
         before = set(base.config.tickers)
-        info = info_of(made.metadata, await self._work(self._ledger.now), max_age_hours=24.0)
-        return IncrementalAnswer(
-            **info.model_dump(),
+        return IncrementalAnswer.of(
+            made.metadata,
+            await self._work(self._ledger.now),
+            max_age_hours=24.0,
             run_id=run.id,
             added=[ticker for ticker in fit.config.tickers if ticker not in before],
             refreshed=[] if fit.base is not None else sorted(before),

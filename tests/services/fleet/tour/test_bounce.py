@@ -13,7 +13,7 @@ from services.fleet.display import Lines
 from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals, hold_skill
 from services.fleet.tour.bounce.market import COIN, FIRST, LIKELY, Truth, truth, unusable, write_coin
 from services.fleet.tour.checks import Checks
-from tidewheel.bounce.gathering import left_out
+from tidewheel.bounce.gathering import why_unusable
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.times import iso
 from tidewheel.features.bounce import UNKNOWN, dips
@@ -76,8 +76,8 @@ def test_the_story_begins_where_a_signal_is_due() -> None:
 def test_what_cannot_be_used_is_so_for_its_reason() -> None:
     """Each odd ticker of the story is refused by the product's own eyes, for that reason and no other."""
     for why, frame in unusable(made().until()["AMD"]).items():
-        assert (left_out("ODD", frame.checked(), CONFIG) or "").startswith(why)
-    assert left_out("AMD", made().until()["AMD"], CONFIG) is None
+        assert (why_unusable("ODD", frame.checked(), CONFIG) or "").startswith(why)
+    assert why_unusable("AMD", made().until()["AMD"], CONFIG) is None
 
 
 def test_a_right_answer_passes() -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from services.predictor.schemas.bounce import CacheInfo, CacheList, ClearedView, ListedView, info_of
+from services.predictor.schemas.bounce import CacheInfo, CacheList, ClearedView, ListedView
 from tidewheel.bounce.entries import ModelCache, ModelMetadata, config_hash
 from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.bounce import BounceHunterConfig
@@ -34,7 +34,7 @@ class Entries:
 
     def info(self, digest: str | None, tickers: Sequence[str] | None, max_age_hours: float) -> CacheInfo:
         """What is told of an entry; raises as `meant`."""
-        return info_of(self.meant(digest, tickers), self._ledger.now(), max_age_hours)
+        return CacheInfo.of(self.meant(digest, tickers), self._ledger.now(), max_age_hours)
 
     def all(self, max_age_hours: float) -> CacheList:
         """Every entry, also those that cannot be read."""
