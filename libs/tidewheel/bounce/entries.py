@@ -251,7 +251,7 @@ class ModelCache:
         try:
             return self._store.current(family)
         except BadBundle as odd:
-            for _, aside in self._store.put_aside(family):
+            for _, aside in self._store.links.put_aside(family):
                 self._on_damage(aside, odd.detail)
             return None
 
@@ -275,7 +275,7 @@ class ModelCache:
     def _updated_at(self, family: str, bundle: str, created_at: UtcMillis) -> UtcMillis:
         """When the version was last pointed at; when it was made, where that was not written down, or cannot be."""
         try:
-            record = self._store.registry(family) or {}
+            record = self._store.links.registry(family) or {}
             at = parse_time(str(record.get("promoted_at")))
         except (BadBundle, BadInput):
             return created_at

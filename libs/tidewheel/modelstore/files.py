@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,6 +59,18 @@ def replace_link(path: Path, target: str) -> None:
     finally:
         fresh.unlink(missing_ok=True)
     fsync_directory(path.parent)
+
+
+def put_aside(root: Path, path: Path) -> Path:
+    """Move what is damaged below `root` out of the way, for a person to look at; where it lies now.
+
+    Raises:
+        BadSetting, Unavailable: as `writing`.
+    """
+    aside = path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")
+    with writing(root):
+        path.rename(aside)
+    return aside
 
 
 def link_target(link: Path) -> Path:

@@ -1,4 +1,4 @@
-"""The models directory: publish bundles, point `current` at one, read it back, prune.
+"""The models directory: publish bundles, point `current` at one (`links.py`), read it back, prune.
 
 ```
 <models>/<family>/<version>/             immutable bundle
@@ -6,42 +6,36 @@
 <models>/current -> hmm/current
 <models>/registry/<family>.json          what was promoted last, when and by whom
 ```
-The ledger decides which version is champion; `current` and the registry are projections of its promotions.
 """
 
 import errno
 import fcntl
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from tidewheel.contracts.errors import BadBundle, BadInput, Conflict, NotFound
-from tidewheel.contracts.keys import FAMILY, is_version, path_part
+from tidewheel.contracts.keys import is_version
 from tidewheel.contracts.times import UtcMillis, iso
 from tidewheel.contracts.verdicts import Verdict
-from tidewheel.disk import fsync_directory, make_folders, replace_durably, unused_name, write_durably
+from tidewheel.disk import fsync_directory, make_folders, unused_name, write_durably
 from tidewheel.modelstore.bundle import (
     BundleMeta,
     Manifest,
     OpenBundle,
-    canonical,
     describe,
     read_bundle,
     read_file,
     read_held,
 )
-from tidewheel.modelstore.files import Held, entries, link_target, lock, replace_link, shared, writing
-from tidewheel.modelstore.formats import strict_json
+from tidewheel.modelstore.files import Held, entries, lock, put_aside, shared, writing
+from tidewheel.modelstore.links import Links
 from tidewheel.modelstore.removal import STAGED, remove
 
-ROOT_FAMILY = FAMILY  #: the family behind <models>/current
-_CURRENT, _REGISTRY = "current", "registry"
 _ROOMS = 100  #: attempts to make a folder that others remove
 
 
@@ -61,7 +55,7 @@ class ModelStore:
     """Bundles below one models directory. Safe for many processes and threads at once."""
 
     def __init__(self, models_dir: Path) -> None:
-        self.models_dir = models_dir
+        self.models_dir, self.links = models_dir, Links(models_dir)
 
     def check_writable(self) -> None:
         """Fail now rather than after a long fit.
@@ -180,42 +174,7 @@ class ModelStore:
         Raises:
             BadBundle: `current` points outside the family's versions.
         """
-        return self._linked(self._family_dir(family) / _CURRENT, self._family_dir(family))
-
-    def root_repointed(self) -> str | None:
-        """The version of `hmm` that a person pointed <models>/current at directly; None when it is as we make it."""
-        link = self.models_dir / _CURRENT
-        family_dir = self._family_dir(ROOT_FAMILY)
-        if not link.is_symlink() or link_target(link) == family_dir / _CURRENT:
-            return None
-        return self._linked(link, family_dir)
-
-    def link_fault(self, family: str) -> str | None:
-        """Why `current` of the family (of `hmm`: <models>/current too) is no link to one of its versions, if so."""
-        root = self.models_dir / _CURRENT
-        try:
-            self.current(family)
-            if family == ROOT_FAMILY:
-                self.root_repointed()
-                if root.exists() and not self.rooted():
-                    return _no_link(root)
-        except BadBundle as odd:
-            return odd.detail
-        return None
-
-    def put_aside(self, family: str) -> list[tuple[Path, Path]]:
-        """Move what is no link out of the way of `current` (of `hmm`: of both), and a folder off the registry's file.
-
-        Nothing of it is deleted: where each lay, and where it lies now.
-        """
-        links = [self._family_dir(family) / _CURRENT] + [self.models_dir / _CURRENT] * (family == ROOT_FAMILY)
-        odd = [link for link in links if link.exists() and not link.is_symlink()]
-        odd += [path for path in (self._registry_file(family),) if path.is_dir()]
-        return [(path, self._aside(path)) for path in odd]
-
-    def rooted(self) -> bool:
-        """Whether <models>/current is a link, wherever it leads."""
-        return (self.models_dir / _CURRENT).is_symlink()
+        return self.links.current(family)
 
     def open(self, family: str, version: str | None = None) -> OpenBundle:
         """Read a version, verified; None: the current one, resolved once.
@@ -257,7 +216,7 @@ class ModelStore:
         except NotFound:
             return None
         except BadBundle:
-            return self._aside(path)
+            return put_aside(self.models_dir, path)
         finally:
             if descriptor is not None:
                 os.close(descriptor)
@@ -301,13 +260,7 @@ class ModelStore:
                 "reason": reason,
                 "verdict": None if verdict is None else verdict.model_dump(mode="json"),
             }
-            with writing(self.models_dir):
-                replace_link(path.parent / _CURRENT, version)
-                if family == ROOT_FAMILY:
-                    replace_link(self.models_dir / _CURRENT, f"{ROOT_FAMILY}/{_CURRENT}")
-                registry = self._registry_file(family)
-                make_folders(registry.parent)
-                replace_durably(registry, canonical(record))
+            self.links.flip(family, version, record)
 
     @contextmanager
     def alone(self, family: str) -> Iterator[None]:
@@ -325,24 +278,6 @@ class ModelStore:
         finally:
             os.close(descriptor)
 
-    def registry(self, family: str) -> dict[str, Any] | None:
-        """What the registry file says was promoted last; None before the first promotion.
-
-        Raises:
-            BadBundle: the file is damaged; the next `point` writes it anew.
-        """
-        path = self._registry_file(family)
-        try:
-            content = path.read_bytes()
-        except FileNotFoundError:
-            return None
-        except IsADirectoryError:
-            raise BadBundle(f"{path} is a folder, not a record of a promotion") from None
-        record = strict_json(path.name, content)
-        if not isinstance(record, dict):
-            raise BadBundle(f"{path} is not a record of a promotion")
-        return record
-
     def prune(
         self, family: str, versions: Collection[str], *, needed: Callable[[str], bool] = lambda _: False
     ) -> list[str]:
@@ -358,22 +293,15 @@ class ModelStore:
         paths = [self.path(family, version) for version in versions]
         return [path.name for path in paths if path.exists() and remove(self.models_dir, path, in_use)]
 
-    def _aside(self, path: Path) -> Path:
-        aside = path.with_name(f"{path.name}.aside-{secrets.token_hex(4)}")
-        with writing(self.models_dir):
-            path.rename(aside)
-        return aside
-
     def forget(self, family: str) -> None:
         """Remove what is known of a family and its versions, but for those that somebody holds or is about to publish.
 
         Raises:
             BadSetting: the models directory is read-only.
         """
-        folder, registry = self._family_dir(family), self._registry_file(family)
+        self.links.forget(family)
+        folder = self._family_dir(family)
         with writing(self.models_dir):
-            (folder / _CURRENT).unlink(missing_ok=True)
-            registry.unlink(missing_ok=True)
             for path in entries(folder):
                 if not path.name.startswith("."):
                     remove(self.models_dir, path)
@@ -391,27 +319,5 @@ class ModelStore:
             raise BadBundle(f"version {bundle.manifest.version} is of family {bundle.manifest.family}, not {family}")
         return bundle
 
-    def _linked(self, link: Path, family_dir: Path) -> str | None:
-        try:
-            target = link_target(link)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-            raise BadBundle(_no_link(link)) from None
-        if target.parent != family_dir.absolute() or not is_version(target.name):
-            raise BadBundle(f"{link} points at {target}, which is not a version in {family_dir}")
-        return target.name
-
-    def _registry_file(self, family: str) -> Path:
-        return self.models_dir / _REGISTRY / f"{path_part(family)}.json"
-
     def _family_dir(self, family: str) -> Path:
-        if family in (_CURRENT, _REGISTRY):
-            raise BadInput(f"a family cannot be called {family!r}")
-        return self.models_dir / path_part(family)
-
-
-def _no_link(path: Path) -> str:
-    return f"{path} is not a symbolic link; the keeper puts it aside, and the link back"
+        return self.links.family_dir(family)

@@ -228,7 +228,7 @@ def _training(ledger: Ledger, family: str, now: UtcMillis, warnings: list[str]) 
 def _links(ledger: Ledger, settings: KeeperSettings, warnings: list[str]) -> dict[str, Any]:
     """Whether a person's hand is on `current`: adopted already, or in the way of the next promotion."""
     family = settings.train_consumer
-    newest, fault = ledger.versions.last_promotion(family), ModelStore(settings.models_dir).link_fault(family)
+    newest, fault = ledger.versions.last_promotion(family), ModelStore(settings.models_dir).links.fault(family)
     by_hand = newest is not None and newest.action is PromotionAction.ADOPT
     if newest is not None and by_hand:
         warnings.append(

@@ -5,7 +5,8 @@ from tidewheel.contracts.times import iso
 from tidewheel.kit.logs import logger
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Promotion
-from tidewheel.modelstore.store import ROOT_FAMILY, ModelStore
+from tidewheel.modelstore.links import ROOT_FAMILY
+from tidewheel.modelstore.store import ModelStore
 
 _log = logger(__name__)
 
@@ -69,7 +70,7 @@ class Projection:
 
     def _point(self, family: str, promotion: Promotion) -> None:
         version = self._ledger.versions.get(family, promotion.version)
-        for path, aside in self._store.put_aside(family):
+        for path, aside in self._store.links.put_aside(family):
             _log.error("put_aside", family=family, path=str(path), now_at=str(aside))
         self._store.point(
             family,
@@ -86,12 +87,12 @@ class Projection:
         except BadBundle as odd:
             _log.error("current_is_odd", family=family, detail=odd.detail)
             return False
-        linked = root is None and (family != ROOT_FAMILY or self._store.rooted())
+        linked = root is None and (family != ROOT_FAMILY or self._store.links.rooted())
         return current == promotion.version and linked and self._recorded(family, promotion)
 
     def _recorded(self, family: str, promotion: Promotion) -> bool:
         try:
-            record = self._store.registry(family) or {}
+            record = self._store.links.registry(family) or {}
         except BadBundle as damaged:
             _log.error("registry_damaged", family=family, detail=damaged.detail)
             return False
@@ -117,4 +118,4 @@ class Projection:
         return chosen
 
     def _root(self, family: str) -> str | None:
-        return self._store.root_repointed() if family == ROOT_FAMILY else None
+        return self._store.links.root_repointed() if family == ROOT_FAMILY else None

@@ -144,5 +144,5 @@ def test_a_write_that_the_kernel_cuts_short_is_continued(tmp_path: Path, monkeyp
 
     assert len(cut) > 20
     assert mark_of(store.open("hmm").files) == 1
-    assert store.registry("hmm") is not None
+    assert store.links.registry("hmm") is not None
     assert len(archive.load(stored.blob_path, stored.digest)) == recorded_steps.BARS

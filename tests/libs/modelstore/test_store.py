@@ -146,7 +146,7 @@ def test_point_moves_current_the_root_link_and_the_registry(store: ModelStore) -
     assert (store.models_dir / "hmm" / "current").readlink() == Path(version)
     assert (store.models_dir / "current").readlink() == Path("hmm/current")
     assert json.loads((store.models_dir / "current" / "metadata.json").read_text())["version"] == version
-    record = store.registry("hmm")
+    record = store.links.registry("hmm")
     assert record is not None
     assert (record["version"], record["actor"], record["promoted_at"]) == (version, "olga", "2023-11-14T22:13:20Z")
     assert record["verdict"]["steps"][0]["numbers"] == {"diff": 0.1}
@@ -158,7 +158,7 @@ def test_another_family_leaves_the_root_link_alone(store: ModelStore) -> None:
 
     assert not (store.models_dir / "current").is_symlink()
     assert store.current("hmm") is None
-    assert store.registry("hmm") is None
+    assert store.links.registry("hmm") is None
 
 
 def test_point_refuses_what_is_not_intact(store: ModelStore) -> None:
@@ -199,10 +199,10 @@ def test_hand_made_links(store: ModelStore) -> None:
 
     link.rmdir()
     store.point("hmm", version)
-    assert store.root_repointed() is None
+    assert store.links.root_repointed() is None
     (store.models_dir / "current").unlink()
     (store.models_dir / "current").symlink_to(f"hmm/{other}")
-    assert store.root_repointed() == other
+    assert store.links.root_repointed() == other
 
 
 def test_prune_spares_current_pinned_and_read_versions(store: ModelStore) -> None:

@@ -43,7 +43,7 @@ def test_a_publish_that_died_before_its_symlink_is_completed(
     projections(ledger, projection)()
 
     assert store.current("hmm") == version
-    registry = store.registry("hmm")
+    registry = store.links.registry("hmm")
     assert registry is not None
     assert registry["version"] == version
 
@@ -93,7 +93,7 @@ def test_a_root_link_set_by_hand_is_adopted(
     projection.reconcile("hmm")
 
     assert store.current("hmm") == champion(ledger) == old != new
-    assert store.root_repointed() is None
+    assert store.links.root_repointed() is None
     assert root.resolve().name == old
 
 
@@ -182,9 +182,9 @@ def test_a_folder_in_the_way_is_put_aside_whole(
     assert getattr(projection, act)("hmm") == newer
     Retention(ledger, store, trained, trained, keep_refused=0)()
 
-    assert store.current("hmm") == newer == champion(ledger) and store.link_fault("hmm") is None
+    assert store.current("hmm") == newer == champion(ledger) and store.links.fault("hmm") is None
     assert (store.models_dir / "current").resolve().name == newer
-    registry = store.registry("hmm")
+    registry = store.links.registry("hmm")
     assert registry is not None and registry["version"] == newer
     (aside,) = path.parent.glob(f"{path.name}.aside-*")
     assert (aside / "model.json").read_bytes() == (store.path("hmm", old) / "model.json").read_bytes()
@@ -231,6 +231,6 @@ def test_a_damaged_registry_file_is_written_anew(
 
     projection.follow("hmm")
 
-    registry = store.registry("hmm")
+    registry = store.links.registry("hmm")
     assert store.current("hmm") == newer == champion(ledger)
     assert registry is not None and registry["version"] == newer
