@@ -10,12 +10,13 @@ from typing import Any
 import httpx
 
 from services.fleet.display import Display
-from services.fleet.story import SETTINGS, Stage, Step, StepFailed, ingest, play, start
+from services.fleet.story import Stage, StepFailed, ingest
 from services.fleet.tour.bounce import market
 from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals, hold_skill
 from services.fleet.tour.bounce.market import FIRST, LATER, Truth
 from services.fleet.tour.checks import Checks
 from services.fleet.tour.command import tidewheel
+from services.fleet.tour.replay import play_replay
 from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.times import DAY
@@ -70,19 +71,7 @@ def run_tour(home: Path, display: Display, *, seed: int) -> Tour:
         ("clear the cache", _clear),
         ("check the ledger", _fsck),
     )
-    steps = [Step("1. start the fleet", start)]
-    for number, (title, act) in enumerate(acts, start=2):
-        steps.append(Step(f"{number}. {title}", _bound(act, tour)))
-    settings = {**SETTINGS, "TIDEWHEEL_HINT_SECONDS": "1", "TIDEWHEEL_REGISTRY_CRON": "0 0 1 1 *"}
-    try:
-        play(home, display, steps, ("--replay", str(file.absolute()), "--speed", "0"), settings)
-    finally:
-        file.unlink(missing_ok=True)
-    return tour
-
-
-def _bound(act: Callable[[Tour, Stage], None], tour: Tour) -> Callable[[Stage], None]:
-    return lambda stage: act(tour, stage)
+    return play_replay(home, display, file, tour, acts)
 
 
 def _imported(stage: Stage, frames: Mapping[str, CandleFrame]) -> list[dict[str, Any]]:

@@ -12,11 +12,12 @@ from typing import Any
 
 from services.fleet.display import Display
 from services.fleet.simulator.clock import turn_clock
-from services.fleet.story import SETTINGS, Stage, Step, StepFailed, play, start
+from services.fleet.story import Stage, StepFailed
 from services.fleet.tour.checks import Checks
 from services.fleet.tour.command import tidewheel
 from services.fleet.tour.registry import market, outsider
 from services.fleet.tour.registry.checks import hold_against_truth
+from services.fleet.tour.replay import play_replay
 from tidewheel.contracts.keys import BASELINE
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.times import HOUR
@@ -64,21 +65,8 @@ def run_tour(home: Path, display: Display, *, seed: int) -> Tour:
         ("a pickle is converted by hand, then served", _trust),
         ("check the ledger", _fsck),
     )
-    steps = [Step("1. start the fleet", start)]
-    for number, (title, act) in enumerate(acts, start=2):
-        steps.append(Step(f"{number}. {title}", _bound(act, tour)))
     # Beside the home, which is wiped when the story begins.
-    file = market.write(home.parent, tour.close)
-    settings = {**SETTINGS, "TIDEWHEEL_HINT_SECONDS": "1", "TIDEWHEEL_REGISTRY_CRON": "0 0 1 1 *"}
-    try:
-        play(home, display, steps, ("--replay", str(file.absolute()), "--speed", "0"), settings)
-    finally:
-        file.unlink(missing_ok=True)
-    return tour
-
-
-def _bound(act: Callable[[Tour, Stage], None], tour: Tour) -> Callable[[Stage], None]:
-    return lambda stage: act(tour, stage)
+    return play_replay(home, display, market.write(home.parent, tour.close), tour, acts)
 
 
 def _ingest(stage: Stage, hours: int) -> None:
