@@ -114,7 +114,7 @@ class ScanCacheInfo(EntryView):
 
 
 class SignalView(Answer):
-    """A dip of the newest session that the model rates high enough. Shares are decimals: 0.03 is 3 %."""
+    """A dip of the ticker's newest session that the model rates high enough. Shares are decimals: 0.03 is 3 %."""
 
     ticker: str
     signal_date: str
