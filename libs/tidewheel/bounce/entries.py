@@ -181,7 +181,8 @@ class ModelCache:
         Raises:
             BadBundle: one of the two is damaged.
         """
-        return self._told(family_of(config_hash))
+        told = self._told(family_of(config_hash))
+        return told if told is None or told.config_hash == config_hash else None  # a folder's name has 16 digits of it
 
     def entries(self) -> list[Listed]:
         """Every entry, by the name of its folder."""

@@ -166,6 +166,7 @@ def test_entries_are_listed_without_their_numbers(made: Made, tmp_path: Path) ->
         files = [path for path in (tmp_path / each.name).rglob("*") if path.is_file() and not path.is_symlink()]
         assert each.bytes == sum(path.stat().st_size for path in files) > 1_000
     assert cache.latest() == second
+    assert cache.metadata(first.config_hash[:32] + 32 * "0") is None
     overwrite(files_of(tmp_path, of(made, OTHER)) / "rows.npz", b"damaged")
     assert cache.metadata(second.config_hash) == second
     overwrite(files_of(tmp_path, of(made, OTHER)) / "meta.json", b"damaged")
