@@ -8,7 +8,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ TIMEOUT_SECONDS = 240.0  #: less than the 300 s for which the edge waits for a r
 OUTPUT_BYTES = 256 * 1024 * 1024
 _MODULE = "tidewheel.bounce.backtesting"
 _REFUSED = 3
-_ROWS = tuple(field.name for field in fields(DipRows))
+_ROWS = "rows_"  #: how the names of the dips' columns begin
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -106,11 +106,12 @@ def _packed(bars: Mapping[str, CandleFrame], rows: DipRows, config: BounceHunter
     target = io.BytesIO()
     np.savez(
         target,
+        allow_pickle=False,
         said=np.frombuffer(json.dumps(said, allow_nan=False).encode(), np.uint8),
         ends=np.cumsum([len(frame) for frame in bars.values()]),
         time=np.concatenate([frame.open_time for frame in bars.values()]),
         prices=np.concatenate([frame.matrix() for frame in bars.values()]),
-        **{f"rows_{name}": getattr(rows, name) for name in _ROWS},
+        **{_ROWS + name: column for name, column in rows.columns().items()},
     )
     return target.getvalue()
 
@@ -121,7 +122,8 @@ def _unpacked(given: bytes) -> tuple[dict[str, CandleFrame], DipRows, BounceHunt
         cuts = arrays["ends"][:-1]
         each = zip(np.split(arrays["time"], cuts), np.split(arrays["prices"], cuts), strict=True)
         frames = [_frame(time, prices) for time, prices in each]
-        rows = DipRows(**{name: arrays[f"rows_{name}"] for name in _ROWS})
+        columns = [name for name in arrays.files if name.startswith(_ROWS)]
+        rows = DipRows(**{name.removeprefix(_ROWS): arrays[name] for name in columns})
     bars = dict(zip(said["tickers"], frames, strict=True))
     return bars, rows, BounceHunterConfig.from_json(said["config"]), BacktestTerms(**said["terms"])
 

@@ -47,9 +47,13 @@ class DipRows:
     def __len__(self) -> int:
         return len(self.time)
 
+    def columns(self) -> dict[str, NDArray[Any]]:
+        """Each array by its name: what files and processes hand on, and `DipRows(**columns)` takes back."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     def take(self, which: Any) -> "DipRows":
         """Those that an index or a mask chooses."""
-        return DipRows(*(getattr(self, name)[which] for name in ("time", "ticker", "features", "label", "known_at")))
+        return DipRows(*(column[which] for column in self.columns().values()))
 
     def known(self, when: UtcMillis | None = None) -> "DipRows":
         """Those whose end was known, at `when` or at all."""
@@ -65,13 +69,7 @@ class DipRows:
     @classmethod
     def joined(cls, parts: Sequence["DipRows"]) -> "DipRows":
         """All of them in order."""
-        every = cls(
-            time=np.concatenate([part.time for part in parts]),
-            ticker=np.concatenate([part.ticker for part in parts]),
-            features=np.concatenate([part.features for part in parts]),
-            label=np.concatenate([part.label for part in parts]),
-            known_at=np.concatenate([part.known_at for part in parts]),
-        )
+        every = cls(*map(np.concatenate, zip(*(part.columns().values() for part in parts), strict=True)))
         return every.take(np.lexsort((every.ticker, every.time)))
 
 

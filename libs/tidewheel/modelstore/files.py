@@ -30,7 +30,7 @@ def writing(root: Path) -> Iterator[None]:
         if error.errno in _FORBIDDEN:
             raise BadSetting(
                 f"the models directory {root} cannot be written by uid {os.geteuid()} ({error.strerror}); "
-                "make it writable or point MODELS_DIR elsewhere"
+                "make it writable or point its setting (MODELS_DIR, TRAINED_MODELS_DIR, MODEL_CACHE_DIR) elsewhere"
             ) from error
         if error.errno in _FULL:
             raise Unavailable(

@@ -24,7 +24,6 @@ from tidewheel.features.frames import CandleFrame
 from tidewheel.models.bounce import DipRows
 
 _COLUMNS = tuple(field.name for field in fields(CandleFrame) if field.name != "step")
-_DIPS = tuple(field.name for field in fields(DipRows))
 _MAX_RESULT_BYTES = 256 * 2**20
 
 
@@ -129,14 +128,13 @@ class DipJob(_Job):
     fewest: int  #: dips with a known end without which there is no fit
 
     def _lay_out(self, work: Path) -> dict[str, Any]:
-        columns = {name: getattr(self.rows, name) for name in _DIPS}
-        np.savez(work / "dips.npz", allow_pickle=False, **columns)
+        np.savez(work / "dips.npz", allow_pickle=False, **self.rows.columns())
         return {}
 
     @classmethod
     def _read(cls, work: Path, told: dict[str, Any]) -> dict[str, Any]:
         with np.load(io.BytesIO((work / "dips.npz").read_bytes()), allow_pickle=False) as arrays:
-            return {"rows": DipRows(**{name: arrays[name] for name in _DIPS})}
+            return {"rows": DipRows(**arrays)}
 
 
 Job = RegimeJob | ForecastJob | DipJob
