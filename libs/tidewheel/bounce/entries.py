@@ -264,7 +264,10 @@ class ModelCache:
             manifest, content = self._store.read_file(family, bundle, META_FILE)
         except NotFound:
             return None
-        return _metadata(manifest, Meta.read(content), self._updated_at(family, bundle, manifest.created_at))
+        meta = Meta.read(content)
+        if PREFIX + meta.config_hash[:_HASH_DIGITS] != family:
+            raise BadBundle(f"the entry {bundle} in {family} is of configuration {meta.config_hash[:80]}")
+        return _metadata(manifest, meta, self._updated_at(family, bundle, manifest.created_at))
 
     def _parsed(self, bundle: OpenBundle, config_hash: str) -> CachedModel:
         meta, model, gathered = read_entry(bundle.files)

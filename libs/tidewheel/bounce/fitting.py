@@ -93,8 +93,10 @@ def _unread(base: CachedModel, config: BounceHunterConfig, source: str) -> Bounc
         BadInput: the base is of another configuration, or lacks none.
     """
     known = base.metadata.config
-    if base.metadata.volatility_source != source or config.with_tickers(known.tickers) != known:
-        raise BadInput("an entry grows by tickers alone; for another configuration or volatility index, fit anew")
+    if config_hash(known, source) != base.metadata.config_hash:
+        raise BadInput("an entry grows by tickers alone; for another volatility index or release, fit anew")
+    if config.with_tickers(known.tickers) != known:
+        raise BadInput("an entry grows by tickers alone; for another configuration, fit anew")
     new = set(config.tickers) - set(known.tickers)
     if not new or not set(known.tickers) < set(config.tickers):
         raise BadInput(f"{config} does not add tickers to the {len(known.tickers)} of the entry")

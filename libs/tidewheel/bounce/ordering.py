@@ -7,6 +7,7 @@ from tidewheel.bounce.entries import config_hash, family_of
 from tidewheel.contracts.bounce import BounceHunterConfig
 from tidewheel.contracts.errors import BadInput
 from tidewheel.contracts.keys import bounce_consumer
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
 
@@ -37,11 +38,18 @@ class FitOrder:
         return {"config": self.config.to_json(), "keep": self.keep, "base": self.base}
 
 
-def order(ledger: Ledger, fit: FitOrder, volatility_source: str, trigger: str) -> tuple[Run, bool]:
-    """Queue the run, or join the one that fits the configuration already; whether it was joined.
+def order(
+    ledger: Ledger, fit: FitOrder, volatility_source: str, trigger: str, *, since: UtcMillis | None = None
+) -> tuple[Run, bool]:
+    """Queue the run, or join the one that fits the configuration already, or did since then; whether it was joined.
 
     What is joined may be kept where this one would not, or read what this one would take over: it is a model of the
     same configuration all the same.
+
+    Args:
+        since: when the cache was looked at, UTC ms: a run that has ended meanwhile is as good as a new one.
     """
     digest = config_hash(fit.config, volatility_source)
-    return ledger.runs.start_or_join(bounce_consumer(digest), family_of(digest), trigger, params=fit.params())
+    return ledger.runs.start_or_join(
+        bounce_consumer(digest), family_of(digest), trigger, params=fit.params(), since=since
+    )

@@ -96,16 +96,18 @@ def universe(tickers: Iterable[str]) -> tuple[str, ...]:
     Raises:
         BadInput: there is none, there are more than 1,000, or one cannot be a ticker.
     """
-    found = tuple(sorted({ticker.strip().upper() for ticker in tickers}))
-    odd = next((ticker for ticker in found if not _TICKER.fullmatch(ticker)), None)
+    named = sorted({ticker.strip() for ticker in tickers})
+    # Before they are upper case: of letters beyond ASCII some become those of another ticker.
+    odd = next((ticker for ticker in named if not _TICKER.fullmatch(ticker)), None)
     if odd is not None:
         raise BadInput(f"ticker {odd[:40]!r} is not 1 to 40 of A-Z, 0-9 and . - _ ^ = / :, such as AAPL or BTC/USDT")
+    found = tuple(sorted({ticker.upper() for ticker in named}))
     if not 1 <= len(found) <= MAX_TICKERS:
         raise BadInput(f"{len(found)} tickers; name 1 to {MAX_TICKERS:,}, such as AAPL")
     return found
 
 
-_TICKER = re.compile(r"[A-Z0-9.^=_/:-]{1,40}")
+_TICKER = re.compile(r"[A-Za-z0-9.^=_/:-]{1,40}")
 _RANGES = (
     ("z_score_drop", -10.0, 0.0), ("rsi2_max", 0.0, 100.0), ("rebound_pct", 1e-4, 1.0), ("stop_pct", 1e-4, 0.99),
     ("horizon_days", 1, 60), ("bcs_threshold", 0.0, 1.0), ("bcs_threshold_highvix", 0.0, 1.0),

@@ -4,11 +4,12 @@ import builtins
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Text, cast, literal, select, update
+from sqlalchemy import Connection, Text, cast, delete, literal, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from tidewheel.contracts.messages import TrainRun
 from tidewheel.contracts.states import RunState
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger import claims, leases
 from tidewheel.ledger.engine import Database
 from tidewheel.ledger.outbox import post
@@ -37,10 +38,12 @@ class Runs:
         *,
         schedule_key: str | None = None,
         params: Mapping[str, Any] | None = None,
+        since: UtcMillis | None = None,
     ) -> tuple[Run, bool]:
         """A new queued run with its hint, or the one that stands in its way, and whether it was joined.
 
-        A `schedule_key` names a tick of a schedule: whoever uses it again gets the run of the first time.
+        A `schedule_key` names a tick of a schedule: whoever uses it again gets the run of the first time. With `since`
+        a run that ended then or later is joined, too: who has been asking since then needs no other.
         """
         insert = postgresql.insert if self._db.dialect == "postgresql" else sqlite.insert
         start = (
@@ -65,6 +68,11 @@ class Runs:
                 joined = _in_the_way(connection, consumer, schedule_key)
                 if joined is not None:
                     return joined, True
+            # Only now: what was active when the first statement looked may have ended before it inserted.
+            ended = None if since is None else _ended(connection, consumer, since)
+            if ended is not None:
+                connection.execute(delete(runs).where(runs.c.id == run_id))
+                return ended, True
             post(self._db, connection, TrainRun.task, {"run_id": run_id})
             return read_run(connection, run_id), False
 
@@ -186,6 +194,13 @@ def _in_the_way(connection: Connection, consumer: str, schedule_key: str | None)
         if row is not None:
             return to_run(row)
     return None
+
+
+def _ended(connection: Connection, consumer: str, since: UtcMillis) -> Run | None:
+    """The newest run of the consumer that ended then or later."""
+    ended = (runs.c.consumer == consumer) & (runs.c.finished_at >= since)
+    row = connection.execute(select_runs().where(ended).order_by(runs.c.id.desc()).limit(1)).one_or_none()
+    return None if row is None else to_run(row)
 
 
 def _ending(run: Run) -> tuple[RunState, str] | None:

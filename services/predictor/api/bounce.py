@@ -33,12 +33,13 @@ _FITTING: dict[int | str, dict[str, Any]] = {
     202: {"model": PendingRun, "description": "The model is still being fitted; follow the run, then ask again."},
     409: problem("run_cancelled", "The run was cancelled, or its model cleared before it was read."),
     422: problem("unknown_ticker", "A ticker is not in the ledger; or there are too few dips: says how many."),
+    429: problem("overloaded", "Others wait for their turn; come back when Retry-After has passed."),
     500: problem("fit_failed", "The run that was to fit the model failed; says why."),
     503: problem("role_away", "No trainer lives, or the ledger is away; `role` names the first."),
 }
 _TRADING: dict[int | str, dict[str, Any]] = {
     422: problem("no_sessions", "No ticker has a session in that time, or is known; or a term cannot be meant."),
-    429: problem("overloaded", "Others wait for their turn; come back when Retry-After has passed."),
+    429: _FITTING[429],
 }
 
 

@@ -81,6 +81,21 @@ def test_an_age_that_cannot_be_is_that_of_the_version(made: Made, tmp_path: Path
     assert ModelCache(tmp_path).clear().cleared == 1
 
 
+def test_an_entry_is_told_of_its_own_configuration_alone(made: Made, tmp_path: Path) -> None:
+    """Not of a hash that begins alike; and what lies in the folder of another is damaged, whoever asks."""
+    cache = ModelCache(tmp_path)
+    cache.save(made)
+    assert cache.metadata(made.config_hash[:16] + "0" * 48) is None
+    stray = of(made, OTHER).config_hash
+    (tmp_path / family_of(made.config_hash)).rename(tmp_path / family_of(stray))
+    with pytest.raises(BadBundle, match="is of configuration"):
+        cache.metadata(stray)
+    (listed,) = cache.entries()
+    assert listed.metadata is None
+    assert listed.fault is not None and made.config_hash in listed.fault
+    assert cache.get(stray) is None
+
+
 @pytest.mark.parametrize("name", ["model.json", "rows.npz", "volatility.npz", "meta.json", "manifest.json"])
 def test_a_damaged_entry_is_put_aside_and_told(made: Made, tmp_path: Path, name: str) -> None:
     """One flipped bit anywhere; the next fit takes the free place, and nothing of the damaged one is lost."""

@@ -48,7 +48,7 @@ def test_new_tickers_are_read_as_far_as_the_base_had_read(ledger: Ledger, tmp_pa
 
 
 def test_what_an_entry_cannot_grow_into_is_refused(ledger: Ledger, tmp_path: Path) -> None:
-    """Fewer tickers, the same ones, another number, another volatility index."""
+    """Fewer tickers, the same ones, another number, another volatility index, another release."""
     bars = stocked(ledger)
     base = entry(bars, tmp_path)
     stock(ledger, {"VIX": frames()["AMD"]})
@@ -61,6 +61,9 @@ def test_what_an_entry_cannot_grow_into_is_refused(ledger: Ledger, tmp_path: Pat
     ):
         with pytest.raises(BadInput, match=told):
             prepare(where, wanted, base=base)
+    elsewhere = replace(base, metadata=replace(base.metadata, config_hash="ab" * 32))
+    with pytest.raises(BadInput, match="release, fit anew"):
+        prepare(bars, FIVE, base=elsewhere)
 
 
 def test_a_ticker_that_cannot_be_used_is_left_out_by_name(ledger: Ledger) -> None:

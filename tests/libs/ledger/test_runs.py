@@ -53,6 +53,22 @@ class TestStart:
         assert ledger.runs.start_or_join("hmm", "hmm", "api") == (first, True)
         assert len(ledger.outbox.pending()) == 2
 
+    def test_who_has_been_asking_since_before_a_run_ended_joins_it(self, ledger: Ledger) -> None:
+        """Nothing of the start is left that was not needed; a run of before, or of another consumer, is not joined."""
+        asked = ledger.now()
+        lease = started(ledger)
+        started(ledger, consumer="other").finish(RunState.SKIPPED, "no_new_data")
+        lease.finish(RunState.SKIPPED, "no_new_data")
+        hints = ledger.outbox.pending()
+        ended = ledger.runs.get(lease.run.id)
+        assert ended.finished_at is not None
+        assert ledger.runs.start_or_join("hmm", "hmm", "api", since=asked) == (ended, True)
+        assert ledger.runs.start_or_join("hmm", "hmm", "api", since=ended.finished_at) == (ended, True)
+        assert (len(ledger.runs.list()), ledger.outbox.pending()) == (2, hints)
+        run, joined = ledger.runs.start_or_join("hmm", "hmm", "api", since=ended.finished_at + 1)
+        assert not joined
+        assert ledger.runs.start_or_join("hmm", "hmm", "api", since=asked) == (run, True)
+
     def test_a_start_joins_the_active_run_and_no_older_one(self, ledger: Ledger) -> None:
         """Finished runs that were asked for by hand do not stand in a later start's way."""
         for _ in range(2):

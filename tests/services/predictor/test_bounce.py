@@ -16,12 +16,13 @@ from services.predictor.app import build
 from services.predictor.service.bounce.backtests import WAITING as BACKTESTS_WAITING
 from services.predictor.service.bounce.backtests import Backtests
 from services.predictor.service.bounce.runs import WAITING
-from services.predictor.service.bounce.scans import Scans
+from services.predictor.service.bounce.scans import QUEUED, Scans
 from services.predictor.settings import PredictorSettings
 from tests.services.predictor.hunting import training
 from tests.tickers import stock
 from tests.waiting import until
 from tidewheel.bounce.entries import ModelCache
+from tidewheel.bounce.files import Made
 from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import RunState, Scope
@@ -162,6 +163,57 @@ def test_scans_at_once_make_one_run(ledger: Ledger, predictor: Predictor, tmp_pa
 
 
 @pytest.mark.usefixtures("stocked", "trainer")
+def test_who_looked_before_a_model_came_takes_that_one(
+    ledger: Ledger, predictor: Predictor, settings: Callable[..., PredictorSettings], tmp_path: Path
+) -> None:
+    """Between a look at the cache and the order others may have had it fitted: nobody fits it again."""
+    theirs: list[dict[str, Any]] = []
+
+    class Slow(DailyBars):
+        def streams(self, tickers: Iterable[str]) -> dict[str, Stream]:
+            if not theirs:
+                theirs.append(scanned(other))
+            return super().streams(tickers)
+
+    scans = Scans(ledger, ModelCache(tmp_path / "model_cache"), Slow(ledger), 60.0)
+    service = Service(name=Role.PREDICTOR, settings=settings(), routers=[router(scans)])
+    with predictor() as other, TestClient(create_app(service)) as client:
+        mine = scanned(client)
+        later = scanned(client, force_refresh=True)
+
+    assert mine["cache_info"]["run_id"] == theirs[0]["cache_info"]["run_id"] == 1
+    assert mine["signals"] == theirs[0]["signals"]
+    assert [run.id for run in ledger.runs.list()] == [later["cache_info"]["run_id"], 1]
+
+
+def test_scans_leave_room_for_other_requests(
+    ledger: Ledger, settings: Callable[..., PredictorSettings], tmp_path: Path
+) -> None:
+    """More than may stand in line are told to come back, and need no place while they are."""
+    go_on = threading.Event()
+
+    class Slow(DailyBars):
+        def streams(self, tickers: Iterable[str]) -> dict[str, Stream]:
+            assert go_on.wait(60)
+            return super().streams(tickers)
+
+    chosen = settings(max_in_flight=QUEUED + 2)
+    scans = Scans(ledger, ModelCache(tmp_path / "model_cache"), Slow(ledger), 0.0)
+    service = Service(name=Role.PREDICTOR, settings=chosen, routers=[router(scans)])
+    body = {"tickers": ["NOBODY"]}
+    with TestClient(create_app(service)) as client, ThreadPoolExecutor(QUEUED + 1) as callers:
+        asked = [callers.submit(client.post, SCAN, json=body) for _ in range(QUEUED + 1)]
+        refused = next(as_completed(asked)).result()
+        assert client.get(f"{CACHE}/list").status_code == 200
+        go_on.set()
+        answers = [each.result() for each in asked]
+
+    assert problem(refused) == (429, "overloaded") and refused.headers["retry-after"] == "1"
+    assert "scans wait for their turn" in refused.json()["detail"]
+    assert sorted(problem(each) for each in answers) == [(422, "unknown_ticker")] * QUEUED + [(429, "overloaded")]
+
+
+@pytest.mark.usefixtures("stocked", "trainer")
 def test_a_damaged_entry_is_put_aside_and_fitted_anew(
     predictor: Predictor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,18 +241,19 @@ def test_what_cannot_be_scanned(ledger: Ledger, market: DipsMarket, predictor: P
     stock(ledger, {"AAPL": market.frames["AAPL"]})
     with predictor() as client:
         unknown = client.post(SCAN, json={"tickers": ["AAPL", "NOBODY"]})
-        future = client.post(SCAN, json={"tickers": ["AAPL"], "as_of": "2999-01-01"})
+        future = [client.post(SCAN, json={"tickers": ["AAPL"], "as_of": at}) for at in ("2999-01-01", "9999-12-31")]
         bodies: list[dict[str, Any]] = [
-            {"tickers": []}, {"tickers": ["AA PL"]}, {"tickers": ["AAPL"], "as_of": "yesterday"},
-            {"tickers": ["AAPL"], "max_cache_age_hours": -1}, {"tickers": ["AAPL"], "threshold": 0.5},
+            {"tickers": []}, {"tickers": ["AA PL"]}, {"tickers": ["A\u017fPL"]},
+            {"tickers": ["AAPL"], "as_of": "yesterday"}, {"tickers": ["AAPL"], "max_cache_age_hours": -1},
+            {"tickers": ["AAPL"], "threshold": 0.5},
         ]  # fmt: skip
         odd = [client.post(SCAN, json=body) for body in bodies]
 
     assert problem(unknown) == (422, "unknown_ticker")
     assert unknown.json()["tickers"] == ["NOBODY"]
     assert "tidewheel import NOBODY.csv --symbol NOBODY" in unknown.json()["detail"]
-    assert problem(future) == (422, "as_of_in_future")
-    assert [problem(each) for each in odd] == [(422, "bad_input")] * 5
+    assert [problem(each) for each in future] == [(422, "as_of_in_future")] * 2
+    assert [problem(each) for each in odd] == [(422, "bad_input")] * 6
     assert ledger.runs.list() == []
 
 
@@ -337,6 +390,27 @@ def test_an_entry_grows_by_tickers(ledger: Ledger, predictor: Predictor) -> None
     assert both["bundle"] == child["bundle"], "what has grown is what is fitted at once, to the byte"
     assert problem(unknown) == (422, "unknown_ticker")
     assert [run.trigger for run in ledger.runs.list()] == [*["incremental"] * 3, "scan"]
+
+
+@pytest.mark.usefixtures("stocked", "trainer")
+def test_an_entry_of_another_release_is_read_anew(predictor: Predictor, tmp_path: Path) -> None:
+    """Its rows may mean something else: what grows from it takes none of them over."""
+    cache = ModelCache(tmp_path / "model_cache")
+    with predictor() as client:
+        base = cache.get(scanned(client, TICKERS[:3])["cache_info"]["config_hash"])
+        assert base is not None
+        told = base.metadata
+        old = Made(
+            config=told.config,
+            config_hash="ab" * 32,
+            volatility_source=told.volatility_source,
+            gathered=base.gathered,
+            model=base.model,
+        )
+        cache.save(old)
+        grown = client.post("/api/bouncehunter/train/incremental", json={"new_tickers": ["TSLA"]}).json()
+
+    assert (grown["parent"], grown["added"], grown["refreshed"]) == (None, ["TSLA"], TICKERS[:3])
 
 
 @pytest.mark.usefixtures("trainer")

@@ -11,6 +11,7 @@ from tidewheel.bounce.ordering import FitOrder, order
 from tidewheel.contracts.errors import Conflict, NotEnoughData, TidewheelError, Unavailable
 from tidewheel.contracts.roles import Role
 from tidewheel.contracts.states import RunState
+from tidewheel.contracts.times import UtcMillis
 from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
 
@@ -32,8 +33,8 @@ class FitRuns:
         self._looking = CapacityLimiter(1)
         self._waiting = 0
 
-    def order(self, fit: FitOrder, volatility_source: str, trigger: str) -> Run:
-        """Queue a run, or join the one that fits the same configuration.
+    def order(self, fit: FitOrder, volatility_source: str, trigger: str, since: UtcMillis) -> Run:
+        """Queue a run, or join the one that fits the same configuration, or has since the cache was looked at.
 
         Raises:
             Unavailable: no process of the role `trainer` lives, so nobody would take it up.
@@ -46,7 +47,7 @@ class FitRuns:
                 role=Role.TRAINER.value,
                 retry_after=5,
             )
-        return order(self._ledger, fit, volatility_source, trigger)[0]
+        return order(self._ledger, fit, volatility_source, trigger, since=since)[0]
 
     async def wait(self, run: Run) -> Run:
         """The run once it has ended, or as it stands after SCAN_WAIT_SECONDS; at once where too many wait."""

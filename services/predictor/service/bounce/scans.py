@@ -26,7 +26,7 @@ from tidewheel.bounce.market import DailyBars
 from tidewheel.bounce.ordering import FitOrder
 from tidewheel.bounce.scanning import scan
 from tidewheel.contracts.bounce import BounceHunterConfig
-from tidewheel.contracts.errors import BadInput, Conflict, NotAuthorised, NotFound
+from tidewheel.contracts.errors import BadInput, Conflict, NotAuthorised, NotFound, Overloaded
 from tidewheel.contracts.states import Scope
 from tidewheel.contracts.times import DAY, UtcMillis, iso, parse_time
 from tidewheel.kit.auth import Actor
@@ -35,6 +35,7 @@ from tidewheel.ledger.open import Ledger
 from tidewheel.ledger.records import Run
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+QUEUED = 16  #: requests at work or in line for it; more would leave other routes too few of TIDEWHEEL_MAX_IN_FLIGHT
 R = TypeVar("R")
 
 
@@ -44,6 +45,7 @@ class Wanted:
 
     config: BounceHunterConfig
     config_hash: str
+    since: UtcMillis  #: when the cache was looked at
 
 
 class Scans:
@@ -54,7 +56,7 @@ class Scans:
         self.entries, self.backtests = Entries(ledger, cache, bars), Backtests(ledger, bars)
         self._runs = FitRuns(ledger, wait_seconds)
         # One after the other: two threads would be no faster, and whoever answers the others would wait for both.
-        self._working = CapacityLimiter(1)
+        self._working, self._queued = CapacityLimiter(1), 0
 
     @classmethod
     def of(cls, settings: PredictorSettings, ledger: Ledger) -> "Scans":
@@ -71,13 +73,15 @@ class Scans:
             NotAuthorised: no model is cached that is young enough, and the actor may not have one fitted.
             NotEnoughData: there are too few dips; says how many are missing.
             Unavailable: `role_away`, nobody lives who could fit one.
+            Overloaded: others wait already.
         """
+        self._require_room()
         wanted, cached = await self._work(lambda: self._looked(body))
         run = None
         if cached is None:
             self._require_trainer(actor)
             fit = FitOrder(config=wanted.config, keep=body.use_cache)
-            run = await self._runs.wait(await self._work(lambda: self._order(fit, "scan")))
+            run = await self._runs.wait(await self._work(lambda: self._order(fit, "scan", wanted.since)))
             if not run.state.final:
                 return pending(run)
             cached = await self._work(lambda: self._made(wanted, run))
@@ -93,11 +97,11 @@ class Scans:
             NotFound: `no_cached_model`, there is nothing to grow from.
             the others: as `scan`.
         """
-        base, fit = await self._work(lambda: self._grown(body))
-        run = await self._runs.wait(await self._work(lambda: self._order(fit, "incremental")))
+        self._require_room()
+        wanted, base, fit = await self._work(lambda: self._grown(body))
+        run = await self._runs.wait(await self._work(lambda: self._order(fit, "incremental", wanted.since)))
         if not run.state.final:
             return pending(run)
-        wanted = Wanted(fit.config, self._hash(fit.config))
         made = await self._work(lambda: self._made(wanted, run))
         before = set(base.config.tickers)
         return IncrementalAnswer.of(
@@ -110,14 +114,22 @@ class Scans:
         )
 
     async def _work(self, do: Callable[[], R]) -> R:
-        return await run_sync(do, limiter=self._working)
+        self._queued += 1
+        try:
+            return await run_sync(do, limiter=self._working)
+        finally:
+            self._queued -= 1
+
+    def _require_room(self) -> None:
+        if self._queued >= QUEUED:
+            raise Overloaded(f"{QUEUED} scans wait for their turn; come back in a second", retry_after=1)
 
     def _looked(self, body: ScanRequest) -> tuple[Wanted, CachedModel | None]:
         """What is meant, and its cached model where that may be used and is young enough."""
         now = self._ledger.now()
         as_of = None if body.as_of is None else _as_of(body.as_of, now)
         config = BounceHunterConfig.of(body.tickers, as_of=as_of)
-        wanted = Wanted(config, self._hash(config))
+        wanted = Wanted(config, self._hash(config), now)
         if body.use_cache and not body.force_refresh:
             cached = self._cache.get(wanted.config_hash)
             if cached is not None and not cached.metadata.stale(now, body.max_cache_age_hours):
@@ -128,8 +140,8 @@ class Scans:
     def _hash(self, config: BounceHunterConfig) -> str:
         return config_hash(config, self._bars.volatility_source)
 
-    def _order(self, fit: FitOrder, trigger: str) -> Run:
-        return self._runs.order(fit, self._bars.volatility_source, trigger)
+    def _order(self, fit: FitOrder, trigger: str, since: UtcMillis) -> Run:
+        return self._runs.order(fit, self._bars.volatility_source, trigger, since)
 
     def _made(self, wanted: Wanted, run: Run) -> CachedModel:
         """What the run made, be it kept or not."""
@@ -143,14 +155,16 @@ class Scans:
                 code="cache_cleared",
             ) from None
 
-    def _grown(self, body: IncrementalRequest) -> tuple[ModelMetadata, FitOrder]:
-        """The entry that is meant, and the fit of what it is to become."""
-        base = self.entries.meant(body.config_hash)
+    def _grown(self, body: IncrementalRequest) -> tuple[Wanted, ModelMetadata, FitOrder]:
+        """What is meant, the entry that it grows from, and the fit of what that is to become."""
+        now, base = self._ledger.now(), self.entries.meant(body.config_hash)
         known, named = set(base.config.tickers), BounceHunterConfig.of(body.new_tickers or base.config.tickers).tickers
         config = base.config.with_tickers({*known, *named})
         self._bars.streams(config.tickers)
-        grows = known.isdisjoint(named) and base.volatility_source == self._bars.volatility_source
-        return base, FitOrder(config=config, base=base.config_hash if grows else None)
+        # An entry of another index, or of a release to which its numbers meant something else, is read anew.
+        grows = known.isdisjoint(named) and self._hash(base.config) == base.config_hash
+        fit = FitOrder(config=config, base=base.config_hash if grows else None)
+        return Wanted(config, self._hash(config), now), base, fit
 
     def _answer(
         self,
@@ -185,10 +199,11 @@ def _as_of(text: str, now: UtcMillis) -> UtcMillis:
         BadInput: it is no time, or not over yet.
     """
     cleaned = text.strip()
-    found = parse_time(cleaned) + (DAY if _DATE.fullmatch(cleaned) else 0)
-    if found > now:
+    closes = DAY if _DATE.fullmatch(cleaned) else 0
+    found = parse_time(cleaned)
+    if found > now - closes:
         raise BadInput(
-            f"as_of {text[:40]} is {iso(found)}, and it is {iso(now)} only; leave it out for the newest session",
+            f"as_of {text[:40]} is not over, and it is {iso(now)} only; leave it out for the newest session",
             code="as_of_in_future",
         )
-    return found
+    return found + closes
