@@ -15,6 +15,7 @@ LIKELY = 0.7  #: chance of a bounce from which on a signal is to be expected
 COIN, COIN_FILE = "BTC/USDT", "BTC_USDT-1d.csv"
 WINDOW, HORIZON, MARGIN = 200, 5, 0.03  #: sessions behind a dip and ahead of it, and what it gains or loses
 _UNDECIDED = 0.1  #: share of dips that end after five sessions, without a touch
+_EDGE = 2.5  #: plain enough that what is likely becomes a signal, by a model of some two hundred dips
 _ROOM = 20  #: sessions that pass in the story at least
 
 
@@ -60,7 +61,7 @@ def _known(frame: CandleFrame, chance: Floats, today: int) -> int:
 
 def truth(seed: int) -> Truth:
     """The market of that seed; a first ticker's bounce is likely where the story begins, and again where it ends."""
-    market = dips_market(seed=seed, undecided=_UNDECIDED)
+    market = dips_market(seed=seed, edge=_EDGE, undecided=_UNDECIDED)
     highest = np.nan_to_num([market.chance[ticker] for ticker in FIRST]).max(axis=0)
     likely = np.flatnonzero(highest >= LIKELY)
     today = int(likely[likely <= likely[-1] - _ROOM][-1])

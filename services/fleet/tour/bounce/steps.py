@@ -170,6 +170,8 @@ def _days_pass(tour: Tour, stage: Stage) -> None:
     _source(tour, "later", "memory", "disk")
     hold_equal(tour.checks, "later and cold", told["cache_info"], tour.scans["cold"]["cache_info"], ENTRY)
     hold_signals(tour.checks, tour.truth, "later", told, FIRST, tour.truth.passing)
+    seen = tour.scans["cold"]["signals"] + told["signals"]
+    tour.checks.that("of two likely bounces one at least was a signal", len(seen) > 0, (tour.scans["cold"], told))
     stage.display.note(_in_words(told))
 
 

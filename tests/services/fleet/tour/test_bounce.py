@@ -13,12 +13,15 @@ from services.fleet.display import Lines
 from services.fleet.tour.bounce.checks import hold_backtest, hold_equal, hold_model, hold_signals, hold_skill
 from services.fleet.tour.bounce.market import COIN, FIRST, LIKELY, Truth, truth, unusable, write_coin
 from services.fleet.tour.checks import Checks
-from tidewheel.bounce.gathering import why_unusable
+from tidewheel.bounce.gathering import Gathered, Told, Volatility, why_unusable
 from tidewheel.contracts.bounce import BounceHunterConfig
-from tidewheel.contracts.times import iso
+from tidewheel.contracts.states import Origin
+from tidewheel.contracts.times import DAY, iso
 from tidewheel.features.bounce import UNKNOWN, dips
+from tidewheel.features.volatility import Squares, percentile
 from tidewheel.market.sim.dips import TICKERS
 from tidewheel.market.sim.replay import replayed
+from tidewheel.models.bounce import BounceModel
 
 CONFIG = BounceHunterConfig.of(TICKERS)
 
@@ -71,6 +74,27 @@ def test_the_story_begins_where_a_signal_is_due() -> None:
         newest = {ticker for ticker, each in found.items() if each.time[-1] == made().open_time(ahead)}
         assert newest == made().dipped(TICKERS, ahead).keys()
     assert all(frame.open_time[-1] == made().open_time() for frame in ends.values())
+
+
+def test_the_story_shows_signals() -> None:
+    """A model of what was known when it begins rates a dip of then, and one of the last session, high enough."""
+    found = {
+        ticker: Told(
+            dips=dips(frame, CONFIG),
+            squares=Squares.of(frame),
+            until=made().open_time() + DAY,
+            origin=Origin.SYNTHETIC,
+        )
+        for ticker, frame in made().until(made().passing).items()
+        if ticker in FIRST
+    }
+    gathered = Gathered.of(found, {})
+    rows = gathered.rows(Volatility(*percentile(*gathered.squares.realised())))
+    model = BounceModel.fit(rows.known(made().open_time() + DAY), fewest=CONFIG.min_event_samples)
+    for ahead in (0, made().passing):
+        newest = rows.take(rows.time == made().open_time(ahead))
+        chances = model.probability(newest.features[newest.features[:, 3] > CONFIG.max_dist_200dma])
+        assert chances.max() >= CONFIG.bcs_threshold_highvix
 
 
 def test_what_cannot_be_used_is_so_for_its_reason() -> None:
