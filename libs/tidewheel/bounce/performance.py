@@ -36,7 +36,7 @@ class Performance:
             cagr=float((equity[-1] / capital) ** (YEAR / span) - 1.0) if span >= _FEWEST_DAYS else None,
             volatility=float(deviation * by_year) if moves else None,
             sharpe=float(returns.mean() / deviation * by_year) if moves else None,
-            max_drawdown=float(-drawdown(equity, capital).min(initial=0.0)),
+            max_drawdown=float(0.0 - drawdown(equity, capital).min(initial=0.0)),  # 0, not -0
         )
 
 

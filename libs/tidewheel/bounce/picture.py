@@ -11,7 +11,7 @@ from tidewheel.drawing import Axis, brief, line, path, svg, text
 from tidewheel.features.frames import Floats, Ints
 
 WIDTH, HEIGHT = 760, 460
-_LEFT, _RIGHT = 80, 20
+_LEFT, _RIGHT = 80, 28  # half a date on the right
 _EQUITY, _DRAWDOWN = (30, 270), (310, 420)  #: top and floor of either panel
 _LABELS = 9  #: dates along the bottom, at most
 _MONTHS = (1, 2, 3, 6, 12, 24, 60, 120, 240)  #: between two of them

@@ -116,15 +116,22 @@ def _left_out(sessions: Mapping[str, CandleFrame], config: BounceHunterConfig) -
     newest = max((int(frame.open_time[-1]) for frame in sessions.values() if len(frame)), default=0)
     found = {}
     for ticker, frame in sessions.items():
-        why = why_unusable(ticker, frame, config)
-        if why is None and (last := int(frame.open_time[-1])) < newest - _BEHIND:
-            why = (
-                f"behind: the newest session of {ticker} is of {iso(last)[:10]}, that of the universe of "
-                f"{iso(newest)[:10]}; import what came since"
-            )
+        if newest and not len(frame):  # none was read of what ended so long ago, which says nothing of its history
+            why: str | None = _behind(ticker, "more than a year earlier", newest)
+        elif newest and (last := int(frame.open_time[-1])) < newest - _BEHIND:
+            why = _behind(ticker, f"of {iso(last)[:10]}", newest)
+        else:
+            why = why_unusable(ticker, frame, config)
         if why is not None:
             found[ticker] = why
     return found
+
+
+def _behind(ticker: str, ended: str, newest: UtcMillis) -> str:
+    return (
+        f"behind: the newest session of {ticker} is {ended}, that of the universe of {iso(newest)[:10]}; "
+        "import what came since"
+    )
 
 
 def _percentile(

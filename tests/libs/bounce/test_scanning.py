@@ -141,6 +141,16 @@ def test_a_ticker_whose_bars_end_early_is_left_out(ledger: Ledger, tmp_path: Pat
     assert found.scanned == tuple(sorted({*frames()} - {"AMD"}))
 
 
+@pytest.mark.parametrize(("sessions", "told"), [(600, "more than a year earlier"), (250, "of ")])
+def test_a_ticker_that_ended_long_ago_is_behind_not_short(
+    ledger: Ledger, tmp_path: Path, sessions: int, told: str
+) -> None:
+    """Few of its bars are read, or none: that is told by its end, not as a history that is too short."""
+    bars = stocked(ledger, AMD=frames()["AMD"].take(slice(None, -sessions)))
+    found = scan(bars, entry(bars, tmp_path, CONFIG.with_tickers(frames())))
+    assert found.left_out["AMD"].startswith(f"behind: the newest session of AMD is {told}")
+
+
 def test_what_the_fit_left_out_is_not_scanned(ledger: Ledger, tmp_path: Path) -> None:
     """A split of years ago, which the newest year does not show: the answer is that of a universe without it."""
     old = frames()["AAPL"]
