@@ -246,7 +246,9 @@ class ModelCache:
         return Cleared(len(gone), freed)
 
     def _families(self) -> list[str]:
-        return [entry.name for entry in files.entries(self._store.models_dir) if entry.name.startswith(PREFIX)]
+        # What else lies there under such a name, a file or a link to elsewhere, is nobody's entry.
+        folders = (each for each in files.entries(self._store.models_dir) if each.is_dir() and not each.is_symlink())
+        return [each.name for each in folders if each.name.startswith(PREFIX)]
 
     def _current(self, family: str) -> str | None:
         try:

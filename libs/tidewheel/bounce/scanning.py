@@ -1,6 +1,6 @@
 """Today's signals: which tickers have dipped in the newest session, and how likely each is to bounce."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,7 +84,10 @@ def scan(bars: DailyBars, cached: CachedModel) -> Scan:
     if not usable:
         raise NotEnoughData(f"none of {len(sessions)} tickers can be scanned: {'; '.join(list(reasons.values())[:5])}")
     newest = max(int(frame.open_time[-1]) for frame in usable.values())
-    volatility = MarketVolatility(source=source, percentile=_percentile(bars, cached, usable, start, newest))
+    # Who cannot be scanned today, being behind or paused, is part of the market all the same, as it is of a fit's.
+    part = [ticker for ticker in sessions if ticker in cached.gathered.dips and not _split(reasons.get(ticker))]
+    market = [sessions[ticker] for ticker in part]
+    volatility = MarketVolatility(source=source, percentile=_percentile(bars, cached, market, start, newest))
     threshold = config.threshold(volatility.percentile)
     dipped = _dipped(usable, config)
     rated = _rated(cached, dipped, volatility.percentile)
@@ -127,6 +130,11 @@ def _left_out(sessions: Mapping[str, CandleFrame], config: BounceHunterConfig) -
     return found
 
 
+def _split(why: str | None) -> bool:
+    """Whether a ticker is left out for a jump that is no return."""
+    return why is not None and why.startswith("unadjusted_split:")
+
+
 def _behind(ticker: str, ended: str, newest: UtcMillis) -> str:
     return (
         f"behind: the newest session of {ticker} is {ended}, that of the universe of {iso(newest)[:10]}; "
@@ -135,7 +143,7 @@ def _behind(ticker: str, ended: str, newest: UtcMillis) -> str:
 
 
 def _percentile(
-    bars: DailyBars, cached: CachedModel, usable: Mapping[str, CandleFrame], start: UtcMillis, newest: UtcMillis
+    bars: DailyBars, cached: CachedModel, market: Sequence[CandleFrame], start: UtcMillis, newest: UtcMillis
 ) -> float:
     """The volatility percentile of the newest session, as a fit would tell it.
 
@@ -148,7 +156,7 @@ def _percentile(
     else:
         # Returns within the first days need closes that were not read, across a weekend or a break.
         fresh = start + LONGEST_PAUSE
-        squares = [Squares.of(frame).between(fresh, None) for frame in usable.values()]
+        squares = [Squares.of(frame).between(fresh, None) for frame in market]
         time, level = Squares.added([cached.gathered.squares.between(None, fresh), Squares.added(squares)]).realised()
     upto = int(np.searchsorted(time, newest, "right"))
     time, found = percentile(time[max(0, upto - YEAR) : upto], level[max(0, upto - YEAR) : upto])

@@ -96,6 +96,21 @@ def test_an_entry_is_told_of_its_own_configuration_alone(made: Made, tmp_path: P
     assert cache.get(stray) is None
 
 
+def test_what_is_no_entry_keeps_nobody_from_the_others(made: Made, tmp_path: Path) -> None:
+    """A file, a link to elsewhere, an empty folder: told of by nobody, and never followed when the cache is cleared."""
+    cache, elsewhere = ModelCache(tmp_path / "cache"), tmp_path / "elsewhere"
+    kept = cache.save(made)
+    elsewhere.mkdir()
+    (elsewhere / "mine").write_text("x")
+    (tmp_path / "cache" / "bouncehunter_dead").write_text("x")
+    (tmp_path / "cache" / "bouncehunter_feed").symlink_to(elsewhere)
+    (tmp_path / "cache" / "bouncehunter_0000").mkdir()
+    assert [each.metadata for each in cache.entries()] == [kept]
+    assert cache.latest() == kept
+    assert cache.clear().cleared == 1
+    assert (elsewhere / "mine").read_text() == "x"
+
+
 @pytest.mark.parametrize("name", ["model.json", "rows.npz", "volatility.npz", "meta.json", "manifest.json"])
 def test_a_damaged_entry_is_put_aside_and_told(made: Made, tmp_path: Path, name: str) -> None:
     """One flipped bit anywhere; the next fit takes the free place, and nothing of the damaged one is lost."""

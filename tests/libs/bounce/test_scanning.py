@@ -151,6 +151,18 @@ def test_a_ticker_that_ended_long_ago_is_behind_not_short(
     assert found.left_out["AMD"].startswith(f"behind: the newest session of AMD is {told}")
 
 
+def test_who_is_not_scanned_is_part_of_the_market(ledger: Ledger, tmp_path: Path) -> None:
+    """Of the last year's volatility a ticker that ends early or paused is told as a fit tells it."""
+    old = frames()["AMD"]
+    paused = np.r_[0 : len(old) - 160, len(old) - 140 : len(old)]
+    universe = CONFIG.with_tickers(frames())
+    bars = stocked(ledger, AMD=old.take(slice(None, -30)), TSLA=frames()["TSLA"].take(paused))
+    found = scan(bars, entry(bars, tmp_path, universe))
+    assert set(found.left_out) == {"AMD", "TSLA"}
+    level = volatility_of(bars, prepare(bars, universe).gathered.squares, None)
+    assert found.volatility.percentile == level.percentile[-1]
+
+
 def test_what_the_fit_left_out_is_not_scanned(ledger: Ledger, tmp_path: Path) -> None:
     """A split of years ago, which the newest year does not show: the answer is that of a universe without it."""
     old = frames()["AAPL"]
