@@ -27,7 +27,7 @@ tour-param: $(VENV)/.stamp  ## An engine trades with parameters that adapt, on a
 tour-registry: $(VENV)/.stamp  ## Models of your own and of ours forecast and are measured, on a simulated market (one to two minutes)
 	@$(BIN)/tidewheel tour registry
 
-tour-bounce: $(VENV)/.stamp  ## Dips of made tickers become signals, by a model that is kept and tested (one minute)
+tour-bounce: $(VENV)/.stamp  ## Dips of made tickers become signals, by a model that is kept and tested (one to two minutes)
 	@$(BIN)/tidewheel tour bounce
 
 up: $(VENV)/.stamp  ## Start the fleet on this machine; Ctrl-C stops it (ARGS="--sim" for the simulated exchange)

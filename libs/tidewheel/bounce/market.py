@@ -75,9 +75,11 @@ class DailyBars:
     def _require_known(self, unknown: list[str]) -> None:
         if unknown:
             more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+            fetched = f"or fetch a coin's: tidewheel backfill EXCHANGE:{unknown[0]}:1d --start DATE"
             raise BadInput(
                 f"no daily candles of {', '.join(unknown[:_NAMED])}{more} are in the ledger; import them: "
-                f"tidewheel import {_file(unknown[0])} --symbol {unknown[0]} --timeframe 1d --utc --offline",
+                f"tidewheel import {_file(unknown[0])} --symbol {unknown[0]} --timeframe 1d --utc --offline"
+                f"{f', {fetched}' if '/' in unknown[0] else ''}",
                 code="unknown_ticker",
                 tickers=unknown,
             )

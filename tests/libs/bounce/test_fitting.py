@@ -104,6 +104,8 @@ def test_unknown_and_ambiguous_tickers_are_refused(ledger: Ledger) -> None:
     ) as no:
         prepare(bars, CONFIG.with_tickers(["NVDA", "AAPL", "NFLX"]))
     assert (no.value.code, no.value.extra["tickers"]) == ("unknown_ticker", ["NFLX", "NVDA"])
+    with pytest.raises(BadInput, match=r"or fetch a coin's: tidewheel backfill EXCHANGE:BTC/USDT:1d --start DATE"):
+        prepare(bars, CONFIG.with_tickers(["BTC/USDT"]))
     stock(ledger, {"AAPL": frames()["AMD"]}, exchange="elsewhere")
     with pytest.raises(BadInput, match=r"stocks:AAPL:1d.*BOUNCE_EXCHANGE") as two:
         prepare(bars, CONFIG)
