@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from tidewheel.bounce.entries import CachedModel
-from tidewheel.bounce.gathering import why_unusable
+from tidewheel.bounce.gathering import Volatility, why_unusable
 from tidewheel.bounce.market import DailyBars
 from tidewheel.contracts.bounce import HIGH_VOLATILITY, LOW_VOLATILITY, BounceHunterConfig
 from tidewheel.contracts.errors import BadInput, Conflict, NotEnoughData
@@ -20,19 +20,6 @@ from tidewheel.features.frames import CandleFrame, Floats
 from tidewheel.features.volatility import YEAR, Squares, percentile
 
 _BEHIND = 5 * DAY  #: that a ticker's newest session may lie before the newest of all
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Signal:
-    """A ticker that has dipped, and whose model's probability reaches the threshold."""
-
-    ticker: str
-    session: UtcMillis  #: open time of the session at whose close it is decided
-    probability: float  #: that it gains `rebound_pct` before it loses `stop_pct`, within `horizon_days` sessions
-    features: Mapping[str, float]  #: by the names of `features.bounce.OWN`
-    entry_price: float  #: the close
-    target_price: float
-    stop_price: float
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,6 +38,20 @@ class MarketVolatility:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Signal:
+    """A ticker that has dipped, and whose model's probability reaches the threshold."""
+
+    ticker: str
+    session: UtcMillis  #: open time of the session at whose close it is decided
+    probability: float  #: that it gains `rebound_pct` before it loses `stop_pct`, within `horizon_days` sessions
+    features: Mapping[str, float]  #: by the names of `features.bounce.OWN`
+    volatility: MarketVolatility  #: of that session
+    entry_price: float  #: the close
+    target_price: float
+    stop_price: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Scan:
     """What a scan found."""
 
@@ -58,8 +59,8 @@ class Scan:
     scanned: tuple[str, ...]  #: tickers
     left_out: Mapping[str, str]  #: ticker -> why it was not scanned
     origin: Origin  #: the least real one of the universe's streams
-    volatility: MarketVolatility
-    threshold: float  #: of the probability
+    volatility: MarketVolatility  #: of that session
+    threshold: float  #: of the probability, there
     signals: tuple[Signal, ...]  #: the most probable first
 
 
@@ -86,21 +87,25 @@ def scan(bars: DailyBars, cached: CachedModel) -> Scan:
     newest = max(int(frame.open_time[-1]) for frame in usable.values())
     # Who cannot be scanned today, being behind or paused, is part of the market all the same, as it is of a fit's.
     part = [ticker for ticker in sessions if ticker in cached.gathered.dips and not _split(reasons.get(ticker))]
-    market = [sessions[ticker] for ticker in part]
-    volatility = MarketVolatility(source=source, percentile=_percentile(bars, cached, market, start, newest))
-    threshold = config.threshold(volatility.percentile)
-    dipped = _dipped(usable, config)
-    rated = _rated(cached, dipped, volatility.percentile)
-    signals = [_signal(ticker, usable[ticker], dipped[ticker], chance, config) for ticker, chance in rated.items()]
-    signals = [signal for signal in signals if signal.probability >= threshold]
+    levels = _volatility(bars, cached, [sessions[ticker] for ticker in part], start, newest)
+    at = {ticker: float(levels.at(frame.open_time[-1:])[0]) for ticker, frame in usable.items()}
+    reasons |= {ticker: _untold(ticker, source) for ticker, level in at.items() if np.isnan(level)}
+    judged = {
+        ticker: MarketVolatility(source=source, percentile=level)
+        for ticker, level in at.items()
+        if ticker not in reasons
+    }
+    volatility = MarketVolatility(source=source, percentile=float(levels.percentile[-1]))
     return Scan(
         session=newest,
-        scanned=tuple(usable),
+        scanned=tuple(judged),
         left_out=reasons,
         origin=Origin.least_real(stream.origin for stream in streams.values()),
         volatility=volatility,
-        threshold=threshold,
-        signals=tuple(sorted(signals, key=lambda signal: (-signal.probability, signal.ticker))),
+        threshold=config.threshold(volatility.percentile),
+        signals=tuple(
+            sorted(_signals(cached, usable, judged), key=lambda signal: (-signal.probability, signal.ticker))
+        ),
     )
 
 
@@ -142,10 +147,10 @@ def _behind(ticker: str, ended: str, newest: UtcMillis) -> str:
     )
 
 
-def _percentile(
+def _volatility(
     bars: DailyBars, cached: CachedModel, market: Sequence[CandleFrame], start: UtcMillis, newest: UtcMillis
-) -> float:
-    """The volatility percentile of the newest session, as a fit would tell it.
+) -> Volatility:
+    """The volatility of the newest session and of the few before it, as a fit would tell it.
 
     Raises:
         NotEnoughData: fewer than 40 sessions of it are known, or the index ends earlier.
@@ -159,42 +164,64 @@ def _percentile(
         squares = [Squares.of(frame).between(fresh, None) for frame in market]
         time, level = Squares.added([cached.gathered.squares.between(None, fresh), Squares.added(squares)]).realised()
     upto = int(np.searchsorted(time, newest, "right"))
-    time, found = percentile(time[max(0, upto - YEAR) : upto], level[max(0, upto - YEAR) : upto])
+    since = max(0, upto - YEAR - _BEHIND // DAY)
+    time, found = percentile(time[since:upto], level[since:upto])
     if not len(time) or time[-1] != newest:
         ends = f"ends on {iso(int(time[-1]))[:10]}" if len(time) else "is too short"
         raise NotEnoughData(
             f"the volatility of {bars.volatility_source} {ends}, and the newest session is of {iso(newest)[:10]}; "
             "import what is missing"
         )
-    return float(found[-1])
+    late = time >= newest - _BEHIND
+    return Volatility(time[late], found[late])
 
 
-def _dipped(usable: Mapping[str, CandleFrame], config: BounceHunterConfig) -> dict[str, Floats]:
-    """The features [6] of each ticker whose newest session is a dip, in an upward market that trades enough."""
-    rows, money = newest_rows([*usable.values()])
-    found = {}
-    for ticker, row, traded in zip(usable, rows, money, strict=True):
-        named = dict(zip(OWN, row.tolist(), strict=True))
-        fell = named["z5"] <= config.z_score_drop and named["rsi2"] <= config.rsi2_max
-        if fell and named["dist_200"] > config.max_dist_200dma and traded >= config.min_adv_usd:
-            found[ticker] = row
-    return found
-
-
-def _rated(cached: CachedModel, dipped: Mapping[str, Floats], volatility: float) -> dict[str, float]:
+def _signals(
+    cached: CachedModel, usable: Mapping[str, CandleFrame], judged: Mapping[str, MarketVolatility]
+) -> list[Signal]:
+    """Tickers whose newest session is a dip that the model rates high enough, each by its own session's volatility."""
+    config = cached.metadata.config
+    rows, money = newest_rows([usable[ticker] for ticker in judged])
+    dipped = {
+        ticker: row for ticker, row, traded in zip(judged, rows, money, strict=True) if _dips(row, traded, config)
+    }
     if not dipped:
-        return {}
-    features = np.column_stack([np.array([*dipped.values()]), np.full(len(dipped), volatility)])
-    return dict(zip(dipped, cached.model.probability(features).tolist(), strict=True))
+        return []
+    features = np.array([[*row, judged[ticker].percentile] for ticker, row in dipped.items()])
+    chances = dict(zip(dipped, cached.model.probability(features).tolist(), strict=True))
+    return [
+        _signal(ticker, usable[ticker], row, judged[ticker], chances[ticker], config)
+        for ticker, row in dipped.items()
+        if chances[ticker] >= config.threshold(judged[ticker].percentile)
+    ]
 
 
-def _signal(ticker: str, sessions: CandleFrame, row: Floats, probability: float, config: BounceHunterConfig) -> Signal:
+def _dips(row: Floats, traded: float, config: BounceHunterConfig) -> bool:
+    """Whether the row [6] is that of a dip, in an upward market that trades enough."""
+    named = dict(zip(OWN, row.tolist(), strict=True))
+    fell = named["z5"] <= config.z_score_drop and named["rsi2"] <= config.rsi2_max
+    return fell and named["dist_200"] > config.max_dist_200dma and traded >= config.min_adv_usd
+
+
+def _untold(ticker: str, source: str) -> str:
+    return f"no_volatility: {source} has none of the newest session of {ticker}; import what is missing"
+
+
+def _signal(
+    ticker: str,
+    sessions: CandleFrame,
+    row: Floats,
+    volatility: MarketVolatility,
+    probability: float,
+    config: BounceHunterConfig,
+) -> Signal:
     entry = float(sessions.close[-1])
     return Signal(
         ticker=ticker,
         session=int(sessions.open_time[-1]),
         probability=probability,
         features=dict(zip(OWN, row.tolist(), strict=True)),
+        volatility=volatility,
         entry_price=entry,
         target_price=entry * (1.0 + config.rebound_pct),
         stop_price=entry * (1.0 - config.stop_pct),

@@ -176,6 +176,34 @@ def test_what_the_fit_left_out_is_not_scanned(ledger: Ledger, tmp_path: Path) ->
     assert replace(found[0], left_out={}) == found[1]
 
 
+def test_a_ticker_a_few_days_behind_is_judged_by_its_own_session(ledger: Ledger, tmp_path: Path) -> None:
+    """Its features, volatility and threshold are those of the day at whose close it is decided, as in a fit."""
+    whole = frames()["AAPL"]
+    rows = prepare(stocked(ledger), CONFIG.with_tickers(["AAPL"])).rows
+    dip = next(
+        place for place in range(len(rows) - 1, 0, -1) if rows.features[place, 3] > -0.12 and rows.label[place] >= 0
+    )
+    at = int(np.searchsorted(whole.open_time, rows.time[dip]))
+    ahead = int(whole.open_time[at + 2])
+    bars = DailyBars(ledger, exchange="behind")
+    frame = frames()
+    short = {"AAPL": whole.take(slice(None, at + 1))}
+    stock(
+        ledger,
+        {**{ticker: frame[ticker].between(None, ahead + 1) for ticker in ("MSFT", "GOOGL")}, **short},
+        exchange="behind",
+    )
+    kept = entry(bars, tmp_path, EASY)
+    found = scan(bars, kept)
+    (signal,) = (each for each in found.signals if each.ticker == "AAPL")
+    assert (found.session, signal.session) == (ahead, int(rows.time[dip]))
+    levels = volatility_of(bars, kept.gathered.squares, None)
+    assert signal.volatility.percentile == levels.at(rows.time[dip : dip + 1])[0] != found.volatility.percentile
+    assert found.volatility.percentile == levels.percentile[-1]
+    fitted = np.array([[*signal.features.values(), signal.volatility.percentile]])
+    assert signal.probability == kept.model.probability(fitted)[0]
+
+
 def test_a_scan_that_cannot_be_meant_is_refused(ledger: Ledger, tmp_path: Path) -> None:
     """Another volatility index than the entry's; an index that ends before the bars."""
     bars = stocked(ledger)

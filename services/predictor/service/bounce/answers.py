@@ -1,7 +1,5 @@
 """What a scan found, in the document's words."""
 
-from typing import Literal
-
 from services.predictor.schemas.bounce import (
     ScanAnswer,
     ScanCacheInfo,
@@ -32,7 +30,7 @@ def answered(
         scan_timestamp=now,
         total_tickers_scanned=len(found.scanned),
         signals_found=len(found.signals),
-        signals=[_signal(signal, found.volatility.regime) for signal in found.signals],
+        signals=[_signal(signal) for signal in found.signals],
         statistics=_statistics(found, metadata),
         cache_info=ScanCacheInfo.of(metadata, now, max_age_hours, source=source, run_id=run_id),
         volatility=VolatilityView(
@@ -47,7 +45,7 @@ def answered(
     )
 
 
-def _signal(signal: Signal, regime: Literal["low", "normal", "high"]) -> SignalView:
+def _signal(signal: Signal) -> SignalView:
     told = signal.features
     return SignalView(
         ticker=signal.ticker,
@@ -59,7 +57,7 @@ def _signal(signal: Signal, regime: Literal["low", "normal", "high"]) -> SignalV
         distance_200ma=told["dist_200"],
         trend_63d=told["trend_63"],
         gap_down=told["gap_dn"],
-        vix_regime=regime,
+        vix_regime=signal.volatility.regime,
         entry_price=signal.entry_price,
         target_price=signal.target_price,
         stop_price=signal.stop_price,
