@@ -246,17 +246,21 @@ def _calibrated(score: Floats, label: Ints) -> tuple[float, float]:
     inputs = np.vstack([score, np.ones(len(score))])
     found = np.array([0.0, np.log((kinds[1] + 1.0) / (kinds[0] + 1.0))])
     for _ in range(_NEWTON_STEPS):
-        chance, loss = _sigmoid(found @ inputs), _loss(found, inputs, target)
+        chance = _sigmoid(found @ inputs)
         gradient = inputs @ (chance - target)
         step = np.linalg.lstsq((inputs * (chance * (1.0 - chance))) @ inputs.T, gradient, rcond=None)[0]
         gain = float(gradient @ step)
         if gain <= _CONVERGED * len(score):
-            break
+            return float(found[0]), float(found[1])
         # Close to the end the loss can no longer tell one step from another, and whole ones are right.
-        while gain > _NEAR * len(score) and _loss(found - step, inputs, target) > loss:
-            step /= 2.0
+        if gain > _NEAR * len(score):
+            loss = _loss(found, inputs, target)
+            while _loss(found - step, inputs, target) > loss:
+                step, gain = step / 2.0, gain / 2.0
+                if gain <= _NEAR * len(score):
+                    break
         found = found - step
-    return float(found[0]), float(found[1])
+    raise BadFit(f"the sigmoid over {len(score)} scores did not settle in {_NEWTON_STEPS} steps", code="not_converged")
 
 
 def _loss(weights: Floats, inputs: Floats, target: Floats) -> float:
