@@ -220,6 +220,7 @@ class ModelCache:
         finally:
             self._store.discard(staged)
         self._store.prune(family, superseded(self._store, family))
+        self._kept.drop(f"{family}/{staged.version}")  # what is told of it is read from disk, not remembered
         try:
             return self.read(made.config_hash, staged.version).metadata
         except NotFound:  # cleared in this very moment

@@ -60,6 +60,5 @@ def to_millis(moment: datetime) -> UtcMillis:
 
 def iso(millis: UtcMillis) -> str:
     """`2017-11-27T00:00:00Z`, with milliseconds only where there are some."""
-    moment = datetime.fromtimestamp(millis // 1_000, tz=UTC)
-    text = moment.strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(millis // 1_000, tz=UTC).replace(tzinfo=None).isoformat()
     return f"{text}.{millis % 1_000:03d}Z" if millis % 1_000 else f"{text}Z"

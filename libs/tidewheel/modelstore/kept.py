@@ -47,6 +47,12 @@ class KeptModels(Generic[M]):
             return waited_for.result()
         return self._load(digest, load, mine)
 
+    def drop(self, digest: str) -> None:
+        """Have the model loaded anew by whoever asks next."""
+        with self._lock:
+            dropped = self._kept.pop(digest, None)
+            self._bytes -= 0 if dropped is None else _size(dropped)
+
     def _load(self, digest: str, load: Callable[[], M], mine: "Future[M]") -> M:
         try:
             model = load()

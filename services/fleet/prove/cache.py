@@ -36,20 +36,20 @@ def prove(
     Others read and list all the while. What they get was saved by somebody, whole; nobody fails; and nothing is put
     aside that was not damaged.
     """
-    total, sound = Tally(), [*_sound(budget.seed)]
+    total, saved = Tally(), [*sound(budget.seed)]
     for turn, name in enumerate(rounds):
         roles = _ROUNDS[name]
         folder = budget.ground.folder / f"cache-{name}-{time.monotonic_ns()}"
-        for place, made in enumerate(sound):
+        for place, made in enumerate(saved):
             ModelCache(folder / SOUND / str(place)).save(made)
         tell(turn / len(rounds), name)
         reads = _round(total, budget, folder, roles, program)
         total.figures.append(f"{name}: {reads:,} reads beside the saves")
-        _judge(total, folder / CACHE, sound, damaged=DAMAGE in roles)
+        _judge(total, folder / CACHE, saved, damaged=DAMAGE in roles)
     return total
 
 
-def _sound(seed: int) -> Iterator[Made]:
+def sound(seed: int) -> Iterator[Made]:
     """Two configurations, and a second content of the first."""
     config = BounceHunterConfig.of(["AAPL", "MSFT"])
     frames = dips_market(config.tickers, 1_000, seed).frames
@@ -112,7 +112,7 @@ def _said(user: Child) -> Tally:
     return Tally(**json.loads(user.log.read_text().splitlines()[-1]))
 
 
-def _judge(total: Tally, folder: Path, sound: Sequence[Made], *, damaged: bool) -> None:
+def _judge(total: Tally, folder: Path, saved: Sequence[Made], *, damaged: bool) -> None:
     """Nothing is left of it that is not sound, and it can be used as before."""
     aside = [str(path) for path in folder.rglob("*.aside-*")]
     if aside and not damaged:
@@ -121,7 +121,7 @@ def _judge(total: Tally, folder: Path, sound: Sequence[Made], *, damaged: bool) 
     if staged:
         total.broken(f"{staged[0]} was left behind")
     cache = ModelCache(folder, on_damage=lambda *_: None)
-    for made in sound:
+    for made in saved:
         cache.save(made)
         kept = cache.get(made.config_hash)
         if kept is None or content_of(made_of(kept)) != content_of(made):

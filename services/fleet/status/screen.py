@@ -28,7 +28,7 @@ def screen(told: Mapping[str, Any], columns: int, lines: int) -> str:
         claims = ", ".join(f"{count} {_WORDS.get(state, state)}" for state, count in told["claims"].items())
         out += [f"Files: {claims}"]
         out += _rows("Runs", [_run(row) for row in runs], shown[2], "none yet: POST /train makes the first")
-        out += [f"Last verdict: {row['reason']}" for row in runs[:1] if row["reason"]]
+        out += [f"Run {row['run']} of {row['family']}: {row['reason']}" for row in runs[:1] if row["reason"]]
         out += [_champion(told), _predictors(told["replicas"])]
     queues = told.get("queues")
     away = "the broker is away" if "broker_error" in told else "the broker runs with the fleet"

@@ -221,6 +221,9 @@ def test_clearing_removes_all_or_what_is_old(made: Made, tmp_path: Path) -> None
     os.utime(tmp_path / family_of(second.config_hash), (1e9, 1e9))
     assert cache.clear(older_than_days=30).cleared == 1
     assert cache.clear() == Cleared(0, 0)
+    anew = cache.save(of(made, OTHER))
+    assert anew.created_at > second.created_at
+    assert cache.clear().cleared == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["notes.txt", "registry"]
     assert not list((tmp_path / "registry").iterdir())
 

@@ -82,3 +82,14 @@ def test_the_models_used_last_are_kept_within_the_bound() -> None:
         ask(digest)
 
     assert loads == [*"abcdb", "large", "large"]
+
+
+def test_what_is_dropped_is_loaded_anew() -> None:
+    """And its room is free again; dropping what is not there does nothing."""
+    cache: KeptModels[Sized] = KeptModels(400 * KB)
+    first = cache.get("a", lambda: Sized(300 * KB))
+    cache.drop("a")
+    cache.drop("b")
+    second = cache.get("a", lambda: Sized(300 * KB))
+    assert first is not second
+    assert cache.get("a", lambda: Sized(1)) is second

@@ -87,7 +87,7 @@ class Scans:
             cached = await self._work(lambda: self._made(wanted, run))
         source: Source = "memory" if cached.source == "memory" else "disk"
         if run is not None:
-            source = "trained" if body.use_cache else "bypassed"
+            source = "trained" if FitOrder.of_run(run).keep else "bypassed"
         return await self._work(lambda: self._answer(cached, source, run, body.max_cache_age_hours))
 
     async def grow(self, body: IncrementalRequest, actor: Actor) -> IncrementalAnswer | PendingRun:

@@ -7,15 +7,19 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from services.fleet.keeper.retention import Retention
+from services.fleet.prove.cache import sound
 from services.ml_trainer.service.promotions import Promotions
 from tests.libs.ledger.registry.registering import new_model, new_prediction
 from tests.services.fleet.keeper.conftest import BTC, Publish, stage
+from tidewheel.bounce.entries import ModelCache, config_hash
 from tidewheel.contracts.states import Origin
+from tidewheel.contracts.times import DAY
 from tidewheel.contracts.verdicts import StepResult, Verdict
 from tidewheel.ledger.open import Ledger
 from tidewheel.modelstore.files import shared
@@ -235,4 +239,23 @@ def test_of_the_cache_current_and_newest_damaged_stay(retention: Retention, cach
     assert not replaced.exists() and cache.open(one, fresh.name)
     assert [path is not None and path.exists() for path in aside] == [False, True]
     assert (cache.open(one).manifest.version, cache.open(other).manifest.version) == (current.name, kept.name)
+    assert retention.plan() == []
+
+
+def test_an_entry_as_of_a_day_of_the_past_goes_after_a_week(retention: Retention, cache: ModelStore) -> None:
+    """A study makes hundreds; what serves today stays, however old."""
+    entries, week = ModelCache(cache.models_dir), 7 * DAY
+    today, now = next(sound(seed=1)), time.time_ns() // 1_000_000
+    past = replace(today.config, as_of=now - 1_000 * DAY)
+    kept = entries.save(replace(today, read_at=now - 2 * week))
+    for config, read_at in ((past, now - week - DAY), (replace(past, as_of=now - 999 * DAY), now - week + DAY)):
+        entries.save(replace(today, config=config, config_hash=config_hash(config, "universe"), read_at=read_at))
+
+    (doomed,) = retention.plan()
+    retention()
+
+    assert doomed.why == "as of a day of the past, and a week old"
+    assert doomed.bytes > 10_000 and not doomed.path.exists()
+    assert {each.metadata.config.as_of for each in entries.entries() if each.metadata} == {None, now - 999 * DAY}
+    assert entries.get(kept.config_hash) is not None
     assert retention.plan() == []
