@@ -17,6 +17,7 @@ from tidewheel.ledger.open import Ledger, migrate, open_ledger
 
 DIALECTS = ("sqlite", "postgresql")
 _TEMPLATE = "tidewheel_template"
+_ABOVE = ("tests/services/", "tests/libs/bounce/")  #: where tests stand that use the ledger and do not try it out
 
 
 def pytest_collection_finish() -> None:
@@ -70,13 +71,10 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """The ledger's own tests run on both dialects; those above it on one, by their name, unless `--both` is asked."""
     if "dialect" in metafunc.fixturenames:
-        apart = not _on_both(metafunc.definition.nodeid) and not metafunc.config.getoption("--both")
+        above = metafunc.definition.nodeid.startswith(_ABOVE)
+        apart = above and not metafunc.config.getoption("--both")
         one = DIALECTS[crc32(metafunc.function.__qualname__.encode()) % len(DIALECTS)]
         metafunc.parametrize("dialect", [one] if apart else DIALECTS, indirect=True)
-
-
-def _on_both(nodeid: str) -> bool:
-    return nodeid.startswith("tests/libs/") and not nodeid.startswith("tests/libs/bounce/")
 
 
 @pytest.fixture
@@ -163,7 +161,7 @@ class DialectCount:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         dialect = dict(report.user_properties).get("ledger_dialect")
-        its_own = _on_both(report.nodeid)
+        its_own = report.nodeid.startswith("tests/libs/") and not report.nodeid.startswith(_ABOVE)
         if dialect is not None and its_own and report.when == "call" and not report.skipped:
             self.ran[str(dialect)] += 1
 

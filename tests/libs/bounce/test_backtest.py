@@ -278,7 +278,7 @@ def test_the_child_s_refusals_are_told() -> None:
         in_child(MARKET, rows, CONFIG, BacktestTerms(start=parse_time("1999-01-01"), end=parse_time("1999-02-01")))
     assert none.value.code == "no_sessions"
     with pytest.raises(BadInput, match=r"of 10 tickers .*; ask for fewer of them, or for a shorter time") as refused:
-        in_child(MARKET, rows, CONFIG, TERMS, memory_bytes=300 * 1024 * 1024)
+        in_child(MARKET, rows, CONFIG, TERMS, memory_bytes=100 * 1024 * 1024)
     assert refused.value.code == "backtest_too_large"
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from services.ml_trainer.service.living import Living
+from services.ml_trainer.service.living import LIVING_SECONDS, Living
 from services.ml_trainer.service.trainings import build_trainer
 from services.ml_trainer.settings import TrainerSettings
 from tests.services.ml_trainer.hourly import FitHere
@@ -20,15 +20,17 @@ def training(ledger: Ledger, home: Path) -> Iterator[None]:
     trainer, living = build_trainer(ledger, FitHere(home / "work"), settings), Living(ledger, settings.instance)
 
     def work() -> None:
-        living.tell()
         for run in ledger.runs.stale():
             trainer.run(run.id)
 
-    loop = Repeating("trainer", 0.05, work)
-    loop.start()
+    living.tell()
+    loops = [Repeating("trainer", 0.05, work), Repeating("living", LIVING_SECONDS, living.tell)]
+    for loop in loops:
+        loop.start()
     try:
         yield
     finally:
         trainer.stop()
-        loop.stop()
+        for loop in loops:
+            loop.stop()
         living.leave()

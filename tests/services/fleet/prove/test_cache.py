@@ -18,6 +18,6 @@ def test_a_cache_that_is_cleared_and_damaged_serves_what_was_saved_or_nothing(bu
 
 def test_a_cache_that_believes_every_byte_is_caught(budget: Budget, tell: Tell) -> None:
     """A flipped bit of a number reaches a reader: the proof sees that nobody saved it."""
-    tally = cache.prove(replace(budget, trials=100), tell, program=credulous_cache_user.__name__, rounds=["damaged"])
+    tally = cache.prove(replace(budget, trials=60), tell, program=credulous_cache_user.__name__, rounds=["damaged"])
 
     assert tally.violations > 0
