@@ -12,6 +12,7 @@ Only JSON and plain arrays cross the boundary, so neither side can make the othe
 
 import io
 import json
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -28,7 +29,7 @@ _MAX_RESULT_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Job:
+class _Job(ABC):
     """What one child fits. Its fields are JSON values, but for those that lie in files of their own."""
 
     kind: ClassVar[str]
@@ -44,14 +45,14 @@ class _Job:
         told = {"kind": self.kind, **plain, **self._lay_out(work)}
         (work / "job.json").write_text(json.dumps(told), encoding="utf-8")
 
+    @abstractmethod
     def _lay_out(self, work: Path) -> dict[str, Any]:
         """Write `own_files`; what `_read` is told of them."""
-        raise NotImplementedError
 
     @classmethod
+    @abstractmethod
     def _read(cls, work: Path, told: dict[str, Any]) -> dict[str, Any]:
         """The fields of `own_files`; takes what `_lay_out` told out of `told`."""
-        raise NotImplementedError
 
     @classmethod
     def read(cls, work: Path, told: dict[str, Any]) -> Any:
